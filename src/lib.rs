@@ -1,0 +1,3 @@
+//! Portcullis: a self-hosted access gateway. Judges every request, forwards what is allowed, says why it refuses the rest.
+
+pub mod policy;

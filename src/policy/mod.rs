@@ -1,0 +1,15 @@
+//! The judge: facts in, decision out.
+//!
+//! Owns the rule kinds, the expression language, the evaluation order, and what a host, a path and a client IP are.
+//! Refuses to know of sockets, files, clocks and async: everything it needs is an argument, so the same code judges live
+//! traffic, a log line and a test. Nothing here can fail once compiled.
+
+pub mod client;
+pub mod decision;
+pub mod facts;
+pub mod fault;
+pub mod lang;
+pub mod normalize;
+pub mod rule;
+pub mod site;
+pub mod table;
