@@ -1,3 +1,4 @@
 //! Portcullis: a self-hosted access gateway. Judges every request, forwards what is allowed, says why it refuses the rest.
 
+pub mod config;
 pub mod policy;

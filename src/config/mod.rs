@@ -1,0 +1,3 @@
+//! Reads files into settings and rules, gathering every fault with its place.
+
+pub mod settings;

@@ -1,0 +1,320 @@
+//! `portcullis.toml` as it means: every value parsed, every default filled in.
+//!
+//! What the rest of the program reads. How it is written, and every fault in it, is the business of the reader beside it.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use http::{HeaderName, HeaderValue, StatusCode};
+use ipnet::IpNet;
+
+use crate::policy::{normalize::PathOptions, rule::RefusalStatus, site::SiteFacts};
+
+/// Everything of `portcullis.toml` but the rules.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `workers`: single-threaded runtimes, one a core unless set. Needs a restart.
+    pub workers: usize,
+    /// `[[listen]]`. Needs a restart.
+    pub listeners: Vec<Listener>,
+    /// `[admin]`
+    pub admin: Admin,
+    /// `[client_ip]`
+    pub client_ip: ClientIpSource,
+    /// `[geoip]`
+    pub geoip: GeoSettings,
+    /// `[upstream.NAME]`
+    pub upstreams: BTreeMap<String, Arc<Upstream>>,
+    /// `[[site]]`, in written order.
+    pub sites: Vec<Arc<Site>>,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[headers]`
+    pub headers: Headers,
+    /// `[log]`
+    pub log: LogSettings,
+}
+
+/// A `[[listen]]` table: where clients connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Address and port; `[::]` is dual stack.
+    pub address: SocketAddr,
+    /// What is spoken there.
+    pub protocol: Protocol,
+    /// Peers that must send a PROXY header; from any other it is an error to send one.
+    pub proxy_protocol: Vec<IpNet>,
+    /// A path that the gateway answers itself, whatever the Host: for load balancers' checks.
+    pub health: Option<String>,
+}
+
+/// What a listener speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// TLS with HTTP/1.1 and HTTP/2 by ALPN.
+    Tls {
+        /// The oldest version accepted.
+        min: TlsVersion,
+    },
+    /// Plain HTTP/1.1.
+    Plain,
+    /// Plain HTTP/1.1 that answers known hosts with 308 to https on this port, others with 421.
+    Redirect {
+        /// The port of the https listener as clients see it.
+        port: u16,
+    },
+}
+
+/// A TLS protocol version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// TLS 1.2
+    Tls12,
+    /// TLS 1.3
+    Tls13,
+}
+
+/// `[admin]`: for operators and their monitoring, never for clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// Serves `/healthz`, `/readyz` and `/metrics`; `None` serves none of them. Needs a restart.
+    pub address: Option<SocketAddr>,
+    /// The unix socket for `reload` and `status`, of mode 0600. Needs a restart.
+    pub socket: Option<PathBuf>,
+}
+
+/// `[client_ip]`: which proxies are believed, and which header of theirs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientIpSource {
+    /// Proxies whose header is believed, `$lists` already resolved; empty: none.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The header that names the client.
+    pub header: HeaderName,
+}
+
+/// `[geoip]`: where countries and networks of addresses come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GeoSettings {
+    /// The country source.
+    pub country: Option<GeoSource>,
+    /// A MaxMind-format file with autonomous systems.
+    pub asn: Option<PathBuf>,
+    /// The name of the list of Tor exits whose country becomes `T1`.
+    pub tor: Option<String>,
+}
+
+/// A country source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GeoSource {
+    /// The registries' assignments, compiled in.
+    Builtin,
+    /// A `.mmdb` file.
+    MaxMind(PathBuf),
+    /// A text file of `start,end,CC` lines.
+    Ranges(PathBuf),
+}
+
+/// `[upstream.NAME]`: a named pool of an origin's addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// Its name.
+    pub name: String,
+    /// Its servers, tried in turn.
+    pub servers: Vec<Server>,
+    /// Where its timeouts differ from `[limits]`: connecting.
+    pub connect_timeout: Duration,
+    /// From the end of the request's head until the response's head.
+    pub response_timeout: Duration,
+    /// Silence in the middle of a body, either way.
+    pub idle_timeout: Duration,
+    /// How long an unused keep-alive connection is kept.
+    pub keepalive: Duration,
+    /// Unused keep-alive connections kept per worker and server; bounds what a burst leaves behind.
+    pub max_idle: usize,
+    /// A PEM file of roots for https servers, instead of the public ones.
+    pub ca: Option<PathBuf>,
+    /// The name that https servers must prove, instead of the server's host.
+    pub tls_name: Option<String>,
+}
+
+/// One of an upstream's servers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Server {
+    /// `http://host:port`
+    Http {
+        /// Host name or address, without brackets.
+        host: String,
+        /// The port; 80 unless written.
+        port: u16,
+    },
+    /// `https://host:port`, verified.
+    Https {
+        /// Host name or address, without brackets.
+        host: String,
+        /// The port; 443 unless written.
+        port: u16,
+    },
+    /// `builtin:demo`: an origin inside the gateway that shows the request it received.
+    Demo,
+}
+
+/// A `[[site]]`: a set of host names with its upstream and its answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Site {
+    /// What rules see of it.
+    pub facts: SiteFacts,
+    /// Certificate and key files.
+    pub certificates: Vec<CertificateFiles>,
+    /// Whether a certificate is made at start.
+    pub self_signed: bool,
+    /// The refusal page, when it is not the shipped one.
+    pub html_page: Option<PathBuf>,
+    /// The refusal document, when it is not the shipped one.
+    pub json_page: Option<PathBuf>,
+    /// What a concealing 404 sends.
+    pub not_found: NotFound,
+    /// The status of refusals whose rule names none.
+    pub status: RefusalStatus,
+    /// What a refusal says of its cause.
+    pub disclose: Disclose,
+    /// A URL that `type` of problem documents points to; `about:blank` unless set.
+    pub error_docs: Option<String>,
+    /// How paths are read.
+    pub paths: PathOptions,
+}
+
+/// A certificate chain and its key, in PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The chain, leaf first.
+    pub cert: PathBuf,
+    /// The key.
+    pub key: PathBuf,
+}
+
+/// What a concealing 404 sends: made to equal the origin's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotFound {
+    /// The body.
+    pub body: String,
+    /// Its media type.
+    pub content_type: HeaderValue,
+    /// Further headers.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// What a refusal says of its cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disclose {
+    /// The status alone.
+    Nothing,
+    /// The reason.
+    Reason,
+    /// The reason and the rule's id.
+    Rule,
+}
+
+/// `[limits]`: every bound on what a client can make the gateway hold or do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// A request's head, all lines together, in bytes. Beyond: 431.
+    pub header_bytes: usize,
+    /// Header lines in a request. Beyond: 431.
+    pub header_count: usize,
+    /// Path and query, in bytes. Beyond: 414.
+    pub target_bytes: usize,
+    /// A request's body in bytes; `None`: unlimited, since bodies stream. Beyond: 413.
+    pub body_bytes: Option<u64>,
+    /// From accept (or the last response) until the head is complete.
+    pub header_timeout: Duration,
+    /// A TLS handshake.
+    pub handshake_timeout: Duration,
+    /// A PROXY header.
+    pub proxy_header_timeout: Duration,
+    /// A keep-alive connection without a request.
+    pub keepalive_timeout: Duration,
+    /// A whole request; `None`: unlimited.
+    pub total_timeout: Option<Duration>,
+    /// The least bytes per second of a request's body, and of a response being read, after the grace; 0 is off.
+    pub min_rate: u64,
+    /// How long a body may be slower than `min_rate`.
+    pub min_rate_grace: Duration,
+    /// Client connections at once, over all listeners.
+    pub connections: usize,
+    /// Client connections at once from one client network (an IPv4 address, an IPv6 /64).
+    pub connections_per_client: usize,
+    /// Concurrent HTTP/2 streams on one connection.
+    pub h2_streams: u32,
+    /// A connected tunnel (WebSocket) without a byte either way.
+    pub tunnel_idle_timeout: Duration,
+    /// How long connections may finish after TERM.
+    pub drain_timeout: Duration,
+    /// Upstream connections at once per worker and server; more wait for their turn as long as `connect_timeout`.
+    pub upstream_connections: usize,
+}
+
+/// `[headers]`: what is removed from and added to requests and responses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Headers {
+    /// Removed from every request.
+    pub remove: Vec<HeaderName>,
+    /// Whether the origin also gets RFC 7239's `Forwarded`.
+    pub forwarded: bool,
+    /// A header in which the origin gets the client's country.
+    pub country: Option<HeaderName>,
+    /// Whether responses carry `X-Request-Id`.
+    pub request_id: bool,
+    /// Added to every response that does not have them (`Strict-Transport-Security`, …).
+    pub response: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSettings {
+    /// The shape of a line.
+    pub format: LogFormat,
+    /// Where access records go.
+    pub access: LogTarget,
+    /// The least level of other messages: a tracing filter such as `info`.
+    pub level: String,
+    /// Records waiting to be written; more are dropped and counted.
+    pub queue: usize,
+    /// Query parameters whose values are never logged.
+    pub redact_query: Vec<String>,
+}
+
+/// The shape of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line, ECS names.
+    Json,
+    /// One line for people.
+    Text,
+}
+
+/// Where access records go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogTarget {
+    /// Nowhere.
+    Off,
+    /// Standard output.
+    Stdout,
+    /// A file, opened again on USR1.
+    File(PathBuf),
+}
+
+/// A status that a refusal without a rule answers with.
+pub const DEFAULT_REFUSAL: RefusalStatus = RefusalStatus::Status(StatusCode::FORBIDDEN);
+
+/// The client network that connection caps count: an IPv4 address, or an IPv6 /64.
+pub fn client_network(address: IpAddr) -> IpNet {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => IpNet::from(IpAddr::V4(v4)),
+        IpAddr::V6(v6) => ipnet::Ipv6Net::new_assert(v6, 64).trunc().into(),
+    }
+}
