@@ -13,3 +13,4 @@ pub mod normalize;
 pub mod rule;
 pub mod site;
 pub mod table;
+pub mod testing;
