@@ -13,4 +13,5 @@ pub mod normalize;
 pub mod rule;
 pub mod site;
 pub mod table;
+pub mod user_agents;
 pub mod testing;
