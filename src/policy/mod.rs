@@ -13,5 +13,5 @@ pub mod normalize;
 pub mod rule;
 pub mod site;
 pub mod table;
-pub mod user_agents;
 pub mod testing;
+pub mod user_agents;

@@ -131,7 +131,10 @@ impl Agent {
         let mut file = Table::new(&source, "the catalogue", document.span(), document.get_ref());
         let date: Option<String> = file.required("date", "date = \"2026-11-22\"", &mut faults);
         let entries = file.tables("agent", &mut faults);
-        let agents: Option<Vec<Self>> = entries.into_iter().map(|entry| Self::read(entry, &mut faults)).collect();
+        let agents: Option<Vec<Self>> = entries
+            .into_iter()
+            .map(|entry| Self::read(entry, &mut faults))
+            .collect();
         file.finish(&mut faults);
         match (date, agents) {
             (Some(_), Some(agents)) if !faults.has_errors() => Ok(agents),
@@ -159,7 +162,9 @@ mod tests {
     use super::*;
 
     fn category(user_agent: &str) -> Option<&'static str> {
-        Catalogue::shipped().category(user_agent.as_bytes()).map(Category::as_str)
+        Catalogue::shipped()
+            .category(user_agent.as_bytes())
+            .map(Category::as_str)
     }
 
     #[test]
@@ -173,7 +178,10 @@ mod tests {
                 "Mozilla/5.0 AppleWebKit/537.36 (KHTML, like Gecko); compatible; GPTBot/1.2; +https://openai.com/gptbot",
                 "ai_crawler",
             ),
-            ("Mozilla/5.0 (compatible; AhrefsBot/7.0; +http://ahrefs.com/robot/)", "seo"),
+            (
+                "Mozilla/5.0 (compatible; AhrefsBot/7.0; +http://ahrefs.com/robot/)",
+                "seo",
+            ),
             ("sqlmap/1.8#stable (https://sqlmap.org)", "scanner"),
             ("SQLMAP", "scanner"),
             ("python-requests/2.32.3", "http_library"),
@@ -209,9 +217,16 @@ mod tests {
         assert!(agents.len() >= 9, "{} entries", agents.len());
         let mut seen = std::collections::HashSet::new();
         for agent in &agents {
-            assert!(seen.insert(agent.contains.to_ascii_lowercase()), "{} twice", agent.contains);
+            assert!(
+                seen.insert(agent.contains.to_ascii_lowercase()),
+                "{} twice",
+                agent.contains
+            );
             assert!(agent.contains.len() >= 4, "{} is too short", agent.contains);
-            assert!(!agent.name.is_empty() && agent.source.starts_with("https://"), "{agent:?}");
+            assert!(
+                !agent.name.is_empty() && agent.source.starts_with("https://"),
+                "{agent:?}"
+            );
         }
     }
 }
