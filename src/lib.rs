@@ -1,4 +1,5 @@
 //! Portcullis: a self-hosted access gateway. Judges every request, forwards what is allowed, says why it refuses the rest.
 
 pub mod config;
+pub mod gateway;
 pub mod policy;

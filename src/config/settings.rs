@@ -13,7 +13,7 @@ use std::{
 use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 
-use crate::policy::{normalize::PathOptions, rule::RefusalStatus, site::SiteFacts};
+use crate::policy::{fault::Place, normalize::PathOptions, rule::RefusalStatus, site::SiteFacts, table::Placed};
 
 /// Everything of `portcullis.toml` but the rules.
 #[derive(Debug, Clone)]
@@ -168,6 +168,8 @@ pub enum Server {
 pub struct Site {
     /// What rules see of it.
     pub facts: SiteFacts,
+    /// Where its `hosts` are written, for faults about them.
+    pub hosts_place: Place,
     /// Certificate and key files.
     pub certificates: Vec<CertificateFiles>,
     /// Whether a certificate is made at start.
@@ -188,13 +190,13 @@ pub struct Site {
     pub paths: PathOptions,
 }
 
-/// A certificate chain and its key, in PEM.
+/// A certificate chain and its key, in PEM; each path with the place where it was written, for faults found in the files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateFiles {
     /// The chain, leaf first.
-    pub cert: PathBuf,
+    pub cert: Placed<PathBuf>,
     /// The key.
-    pub key: PathBuf,
+    pub key: Placed<PathBuf>,
 }
 
 /// What a concealing 404 sends: made to equal the origin's own.
