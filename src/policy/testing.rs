@@ -207,15 +207,7 @@ impl Request {
 }
 
 fn host(as_sent: &str) -> Host {
-    let bracket = as_sent.find(']').unwrap_or(0);
-    let name = match as_sent[bracket..].find(':') {
-        Some(colon) => &as_sent[..bracket + colon],
-        None => as_sent,
-    };
-    Host {
-        name: HostName::parse(name).expect("a host name"),
-        as_sent: as_sent.to_owned(),
-    }
+    Host::parse(as_sent).expect("a host")
 }
 
 fn host_pattern(pattern: &str) -> HostPattern {
