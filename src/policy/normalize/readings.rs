@@ -159,7 +159,9 @@ pub(super) fn decode_fully(text: &str) -> Result<Cow<'_, str>, Malformed> {
 
 /// Java servlet containers drop `;name=value` from every segment before they look at it.
 fn without_parameters(path: &str) -> Option<String> {
-    let names = path.split('/').map(|segment| segment.split(';').next().unwrap_or(segment));
+    let names = path
+        .split('/')
+        .map(|segment| segment.split(';').next().unwrap_or(segment));
     path.contains(';').then(|| names.collect::<Vec<_>>().join("/"))
 }
 
