@@ -5,10 +5,13 @@
 //! traffic, a log line and a test. Nothing here can fail once compiled.
 
 pub mod client;
+pub mod countries;
 pub mod decision;
 pub mod facts;
 pub mod fault;
 pub mod lang;
+pub mod list;
+pub mod network;
 pub mod normalize;
 pub mod rule;
 pub mod site;
