@@ -14,6 +14,7 @@ pub mod list;
 pub mod network;
 pub mod normalize;
 pub mod rule;
+pub mod rules;
 pub mod site;
 pub mod table;
 pub mod testing;
