@@ -50,7 +50,9 @@ impl HostPattern {
         match (HostName::parse(name), below) {
             (Some(name), Some(_)) => Ok(Self::Below(name)),
             (Some(name), None) => Ok(Self::Exact(name)),
-            (None, _) => Err("names are letters, digits, `-` and dots; others in their ASCII form (\"xn--…\")".to_owned()),
+            (None, _) => {
+                Err("names are letters, digits, `-` and dots; others in their ASCII form (\"xn--…\")".to_owned())
+            }
         }
     }
 
@@ -157,10 +159,16 @@ mod tests {
     #[test]
     fn what_is_no_host_says_what_to_write() {
         for (text, expected) in [
-            ("https://example.com/x", "leave the scheme `https://` out: write \"example.com\""),
+            (
+                "https://example.com/x",
+                "leave the scheme `https://` out: write \"example.com\"",
+            ),
             ("example.com:443", "ports are not looked at: write \"example.com\""),
             ("example.com/x", "a host has no path: write \"example.com\""),
-            ("a*.example.com", "`*` stands only at the beginning, before a dot: \"*.example.com\""),
+            (
+                "a*.example.com",
+                "`*` stands only at the beginning, before a dot: \"*.example.com\"",
+            ),
         ] {
             assert_eq!(HostPattern::parse(text), Err(expected.to_owned()));
         }

@@ -33,7 +33,9 @@ impl FromToml for Response {
         let response = Self {
             status: table.optional("status", faults),
             body: table.optional("body", faults).and_then(|body| fitting(body, faults)),
-            content_type: table.optional("content_type", faults).and_then(|text| media_type(text, faults)),
+            content_type: table
+                .optional("content_type", faults)
+                .and_then(|text| media_type(text, faults)),
             headers: headers(&mut table, faults),
         };
         if response.content_type.is_some() && response.body.is_none() && table.key_place("body").is_none() {
@@ -60,7 +62,10 @@ impl FromToml for RefusalStatus {
             (_, _) => {
                 faults.push(
                     value
-                        .invalid(format!("{number} is no status for a refusal"), "a status from 400 to 499")
+                        .invalid(
+                            format!("{number} is no status for a refusal"),
+                            "a status from 400 to 499",
+                        )
                         .help("403 is the default, 404 conceals that the page exists, 444 closes without an answer"),
                 );
                 None
@@ -92,11 +97,17 @@ fn media_type(text: Placed<String>, faults: &mut Faults) -> Option<String> {
 }
 
 fn headers(response: &mut Table<'_>, faults: &mut Faults) -> Vec<(HeaderName, HeaderValue)> {
-    let Some(mut table) = response.value("headers").and_then(|value| value.table("`headers`", faults)) else {
+    let Some(mut table) = response
+        .value("headers")
+        .and_then(|value| value.table("`headers`", faults))
+    else {
         return Vec::new();
     };
     let named = table.named();
-    named.into_iter().filter_map(|(name, value)| header(&name, value, faults)).collect()
+    named
+        .into_iter()
+        .filter_map(|(name, value)| header(&name, value, faults))
+        .collect()
 }
 
 fn header(name: &Placed<String>, value: Value<'_>, faults: &mut Faults) -> Option<(HeaderName, HeaderValue)> {

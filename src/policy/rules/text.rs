@@ -99,7 +99,9 @@ pub(super) fn quoted(text: &str) -> String {
     if !text.contains(['"', '\\']) {
         return format!("\"{text}\"");
     }
-    let hashes = (1..).map(|count| "#".repeat(count)).find(|hashes| !text.contains(&format!("\"{hashes}")));
+    let hashes = (1..)
+        .map(|count| "#".repeat(count))
+        .find(|hashes| !text.contains(&format!("\"{hashes}")));
     let hashes = hashes.unwrap_or_default();
     format!("r{hashes}\"{text}\"{hashes}")
 }
@@ -128,8 +130,14 @@ mod tests {
         assert_eq!(any.clone().and(Some(single("c"))).as_str(), "(a or b) and c");
         let all = single("a").and(Some(single("b"))).and(Some(single("c")));
         assert_eq!(all.as_str(), "a and b and c");
-        assert_eq!(Condition::any_of([all, any]).expect("two").as_str(), "(a and b and c) or (a or b)");
+        assert_eq!(
+            Condition::any_of([all, any]).expect("two").as_str(),
+            "(a and b and c) or (a or b)"
+        );
         assert_eq!(Condition::written("x or y").and(None).as_str(), "x or y");
-        assert_eq!(Condition::written("x or y").and(Some(single("z"))).as_str(), "(x or y) and z");
+        assert_eq!(
+            Condition::written("x or y").and(Some(single("z"))).as_str(),
+            "(x or y) and z"
+        );
     }
 }
