@@ -3,3 +3,4 @@
 pub mod config;
 pub mod gateway;
 pub mod policy;
+pub mod tls;
