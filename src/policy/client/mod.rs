@@ -232,7 +232,10 @@ pub fn client_tls(
     let said = match settings.form {
         Form::Forwarded => {
             let elements = elements::forwarded(headers.get_all(&settings.header).iter())?;
-            let client = elements.iter().rev().find(|element| !element.is_by_one_of(&settings.trusted));
+            let client = elements
+                .iter()
+                .rev()
+                .find(|element| !element.is_by_one_of(&settings.trusted));
             return match client.or(elements.first()).and_then(|element| element.proto) {
                 Some(proto) => tls_of(proto.as_bytes()),
                 None => Ok(on_socket),

@@ -29,10 +29,17 @@ fn told(source: SourceAddr, headers: &HeaderMap, settings: &ClientIpSettings) ->
     let hops = hops(source, headers, settings);
     match (derivation, hops) {
         (Ok(derivation), Ok(hops)) => {
-            let via: Vec<String> = hops[..hops.len() - 1].iter().map(|hop| hop.ip.addr().to_string()).collect();
+            let via: Vec<String> = hops[..hops.len() - 1]
+                .iter()
+                .map(|hop| hop.ip.addr().to_string())
+                .collect();
             assert_eq!(hops.last().map(|hop| hop.ip), Some(derivation.ip));
             assert_eq!(derivation.from == DerivedFrom::Header, !via.is_empty());
-            let via = if via.is_empty() { String::new() } else { format!("  via {}", via.join(" ")) };
+            let via = if via.is_empty() {
+                String::new()
+            } else {
+                format!("  via {}", via.join(" "))
+            };
             format!("{}{via}", derivation.ip.addr())
         }
         (Err(why), Err(_)) => format!("refused: {why}"),
@@ -66,7 +73,9 @@ fn a_header_with_bytes_beyond_ascii_is_no_address() {
 
 #[test]
 fn a_trusted_source_says_whether_its_client_speaks_tls() {
-    let tls = |on_socket, address, lines, header| client_tls(on_socket, source(address), &headers(lines), &settings(header)).ok();
+    let tls = |on_socket, address, lines, header| {
+        client_tls(on_socket, source(address), &headers(lines), &settings(header)).ok()
+    };
     let list = "x-forwarded-for";
     assert_eq!(tls(false, "10.0.0.1", "X-Forwarded-Proto: https", list), Some(true));
     assert_eq!(tls(true, "10.0.0.1", "X-Forwarded-Proto: http", list), Some(false));
@@ -82,8 +91,17 @@ fn a_trusted_source_says_whether_its_client_speaks_tls() {
 #[test]
 fn forwarded_says_tls_of_the_client_and_x_forwarded_proto_is_not_asked() {
     let tls = |lines| client_tls(false, source("10.0.0.1"), &headers(lines), &settings("forwarded")).ok();
-    assert_eq!(tls("Forwarded: for=203.0.113.7;proto=https, for=10.0.0.2;proto=http"), Some(true));
-    assert_eq!(tls("Forwarded: for=1.2.3.4;proto=https, for=203.0.113.7;proto=http"), Some(false));
-    assert_eq!(tls("Forwarded: for=203.0.113.7 || X-Forwarded-Proto: https"), Some(false));
+    assert_eq!(
+        tls("Forwarded: for=203.0.113.7;proto=https, for=10.0.0.2;proto=http"),
+        Some(true)
+    );
+    assert_eq!(
+        tls("Forwarded: for=1.2.3.4;proto=https, for=203.0.113.7;proto=http"),
+        Some(false)
+    );
+    assert_eq!(
+        tls("Forwarded: for=203.0.113.7 || X-Forwarded-Proto: https"),
+        Some(false)
+    );
     assert_eq!(tls("Forwarded: for=203.0.113.7;proto=gopher"), None);
 }
