@@ -2,5 +2,6 @@
 
 pub mod config;
 pub mod gateway;
+pub mod geo;
 pub mod policy;
 pub mod tls;
