@@ -4,4 +4,5 @@ pub mod config;
 pub mod gateway;
 pub mod geo;
 pub mod policy;
+pub mod represent;
 pub mod tls;
