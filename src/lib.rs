@@ -6,3 +6,4 @@ pub mod geo;
 pub mod policy;
 pub mod represent;
 pub mod tls;
+pub mod upstream;
