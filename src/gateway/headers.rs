@@ -1,0 +1,252 @@
+//! The headers that the origin gets: what is taken from the client's, and what is ours.
+//!
+//! In order: [`remove_hop_by_hop`], then rules see the headers, then [`HeaderPolicy::set_for_origin`]. So rules see what the
+//! client said of itself (`X-Forwarded-For`, …), and the origin sees what we know.
+
+use std::{fmt::Write as _, net::IpAddr};
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{
+        CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+        TRANSFER_ENCODING, UPGRADE,
+    },
+};
+
+use super::head::{Upgrade, tokens};
+use crate::{
+    config::settings,
+    policy::{client::Hop, facts::Country, normalize::Host},
+};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// The request's id, the same in the origin's log, in ours and in the client's hands.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// For one connection only (RFC 9110 §7.6.1, and RFC 2616 §13.5.1 for those that it names no more). `Trailer` is not among
+/// them: trailers pass through.
+const HOP_BY_HOP: [HeaderName; 9] = [
+    CONNECTION,
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("keep-alive"),
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HeaderName::from_static("http2-settings"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+];
+
+/// Say who the client is; believed from trusted sources only. With them goes all of `X-Forwarded-*`.
+const IDENTITY: [HeaderName; 5] = [
+    FORWARDED,
+    HeaderName::from_static("x-real-ip"),
+    HeaderName::from_static("x-client-ip"),
+    HeaderName::from_static("true-client-ip"),
+    HeaderName::from_static("cf-connecting-ip"),
+];
+
+/// Frame or route the message: no other name may be taken for one of these.
+const FRAMING: [HeaderName; 3] = [HOST, CONTENT_LENGTH, EXPECT];
+
+/// Whether a request's source is one of `trusted_proxies`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// What it says of its client is believed.
+    Trusted,
+    /// It speaks for itself only.
+    Untrusted,
+}
+
+/// `[headers]`, and what `[client_ip]` says of headers, compiled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeaderPolicy {
+    remove: Vec<HeaderName>,
+    forwarded: bool,
+    country: Option<HeaderName>,
+    client_ip: HeaderName,
+}
+
+/// What we tell the origin of a request.
+#[derive(Debug, Clone, Copy)]
+pub struct ForOrigin<'a> {
+    /// Whether the source is a trusted proxy.
+    pub trust: Trust,
+    /// The way from the source to the client, as far as it is believed; never empty.
+    pub way: &'a [Hop],
+    /// Whether the client speaks TLS.
+    pub tls: bool,
+    /// The judged host.
+    pub host: &'a Host,
+    /// The request's id.
+    pub request_id: &'a HeaderValue,
+    /// The client's country.
+    pub country: Country,
+    /// The protocol to change to.
+    pub upgrade: Option<&'a Upgrade>,
+    /// Whether the client reads trailers.
+    pub accepts_trailers: bool,
+}
+
+impl HeaderPolicy {
+    /// The policy of these settings, where `client_ip` is the header in which trusted proxies name the client.
+    pub fn new(settings: &settings::Headers, client_ip: HeaderName) -> Self {
+        Self {
+            remove: settings.remove.clone(),
+            forwarded: settings.forwarded,
+            country: settings.country.clone(),
+            client_ip,
+        }
+    }
+
+    /// Whether a name becomes one that we set, strip or trust once an origin has folded its odd characters: CGI, WSGI and
+    /// PHP know `X_Forwarded_For` and `X-Forwarded-For` by the same name, and older servers fold every mark like `_`.
+    pub fn has_look_alike(&self, headers: &HeaderMap) -> bool {
+        let odd = |b: u8| !b.is_ascii_alphanumeric() && b != b'-';
+        headers
+            .keys()
+            .filter(|name| name.as_str().bytes().any(odd))
+            .any(|name| {
+                let folded = name.as_str().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+                self.is_ours(&folded)
+            })
+    }
+
+    fn is_ours(&self, name: &str) -> bool {
+        let lists = [&HOP_BY_HOP[..], &FRAMING, &self.remove, self.country.as_slice()];
+        self.says_who(name) || name == X_REQUEST_ID || lists.iter().any(|list| list.iter().any(|ours| ours == name))
+    }
+
+    /// Whether a header of this name says who or where the client is.
+    fn says_who(&self, name: &str) -> bool {
+        name.starts_with("x-forwarded-") || self.client_ip == name || IDENTITY.iter().any(|identity| identity == name)
+    }
+
+    /// Removes what is for this connection only, and what the client names so in `Connection`: rules do not see it, nor
+    /// does the origin.
+    ///
+    /// A client behind a trusted proxy that passes `Connection` on could name the proxy's own headers there, and so take
+    /// away the proxy's word: these stay, as does what frames the message.
+    pub fn remove_hop_by_hop(&self, headers: &mut HeaderMap, trust: Trust) {
+        remove_connection_headers(headers, |name| {
+            FRAMING.contains(name) || (trust == Trust::Trusted && self.says_who(name.as_str()))
+        });
+    }
+
+    /// Makes the client's headers the origin's. They must have been through [`Self::remove_hop_by_hop`].
+    ///
+    /// - What could override the judged path or host (`[headers] remove`) goes.
+    /// - What says who the client is goes, unless a trusted proxy sent it.
+    /// - `X-Forwarded-For` is the believed way from the client to the source: for an untrusted source its address alone, as
+    ///   nginx's and Caddy's users expect; behind proxies it begins with the client IP that was judged. What a client
+    ///   forged to the left of that is dropped, since many applications read the leftmost address.
+    /// - `X-Forwarded-Proto` and `X-Forwarded-Host` are the client's protocol and the judged host. There is no `Via`: it
+    ///   makes some origins withhold compression.
+    pub fn set_for_origin(&self, headers: &mut HeaderMap, facts: &ForOrigin<'_>) {
+        for name in &self.remove {
+            headers.remove(name);
+        }
+        match facts.trust {
+            Trust::Trusted => {}
+            Trust::Untrusted => self.remove_identity(headers),
+        }
+        headers.insert(X_FORWARDED_FOR, text(forwarded_for(facts.way)));
+        let proto = if facts.tls { "https" } else { "http" };
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
+        headers.insert(X_FORWARDED_HOST, text(facts.host.authority().to_owned()));
+        headers.insert(X_REQUEST_ID, facts.request_id.clone());
+        if self.forwarded {
+            headers.insert(FORWARDED, text(forwarded(facts.way, facts.host, proto)));
+        }
+        if let Some(country) = &self.country {
+            headers.insert(country, text(facts.country.as_str().to_owned()));
+        }
+        set_connection_headers(headers, facts);
+    }
+
+    fn remove_identity(&self, headers: &mut HeaderMap) {
+        remove_where(headers, |name| self.says_who(name.as_str()));
+    }
+}
+
+fn set_connection_headers(headers: &mut HeaderMap, facts: &ForOrigin<'_>) {
+    if let Some(upgrade) = facts.upgrade {
+        headers.insert(UPGRADE, upgrade.protocol().clone());
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    } else if facts.accepts_trailers {
+        // RFC 9110 §10.1.4: who sends TE names it in Connection.
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+}
+
+/// Removes a response's headers that are for one connection only.
+pub fn remove_hop_by_hop_of_response(headers: &mut HeaderMap) {
+    remove_connection_headers(headers, |name| FRAMING.contains(name));
+}
+
+fn remove_connection_headers(headers: &mut HeaderMap, stays: impl Fn(&HeaderName) -> bool) {
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = tokens(headers, &CONNECTION)
+            .filter_map(|token| HeaderName::from_bytes(token).ok())
+            .filter(|name| !stays(name))
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+fn remove_where(headers: &mut HeaderMap, goes: impl Fn(&HeaderName) -> bool) {
+    let names: Vec<HeaderName> = headers.keys().filter(|name| goes(name)).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+/// The id that a trusted proxy gave the request. From anyone else, and if it could break a log line, it is none: an id that
+/// a client may choose lets it hide its requests behind those of another.
+pub fn request_id(headers: &HeaderMap, trust: Trust) -> Option<&HeaderValue> {
+    const MAX: usize = 128;
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    let mut ids = headers.get_all(X_REQUEST_ID).iter();
+    let id = ids.next().filter(|_| trust == Trust::Trusted && ids.next().is_none())?;
+    ((1..=MAX).contains(&id.len()) && id.as_bytes().iter().all(plain)).then_some(id)
+}
+
+/// `client, proxy, …, source`
+fn forwarded_for(way: &[Hop]) -> String {
+    let mut chain = String::with_capacity(way.len() * "255.255.255.255, ".len());
+    for hop in way.iter().rev() {
+        let comma = if chain.is_empty() { "" } else { ", " };
+        // Writing to a string cannot fail.
+        let _ = write!(chain, "{comma}{}", hop.ip.addr());
+    }
+    chain
+}
+
+/// RFC 7239, with protocol and host where readers look for them: in the client's element, the first.
+fn forwarded(way: &[Hop], host: &Host, proto: &str) -> String {
+    let nodes = way.iter().rev().map(|hop| match hop.ip.addr() {
+        IpAddr::V4(v4) => format!("for={v4}"),
+        IpAddr::V6(v6) => format!("for=\"[{v6}]\""),
+    });
+    let mut nodes: Vec<String> = nodes.collect();
+    if let Some(client) = nodes.first_mut() {
+        let _ = write!(client, ";host=\"{host}\";proto={proto}", host = host.authority());
+    }
+    nodes.join(", ")
+}
+
+/// Addresses, hosts and country codes are visible ASCII.
+fn text(value: String) -> HeaderValue {
+    HeaderValue::try_from(value).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests;
