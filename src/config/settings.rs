@@ -128,7 +128,7 @@ pub struct Upstream {
     pub servers: Vec<Server>,
     /// Where its timeouts differ from `[limits]`: connecting.
     pub connect_timeout: Duration,
-    /// From the end of the request's head until the response's head.
+    /// From the last byte of the request until the response's head.
     pub response_timeout: Duration,
     /// Silence in the middle of a body, either way.
     pub idle_timeout: Duration,

@@ -48,6 +48,12 @@ impl<'a> Permit<'a> {
         Self { target, host }
     }
 
+    /// A permit that no policy gave, for tests of what forwarding makes of one.
+    #[cfg(test)]
+    pub(crate) fn unjudged(target: &'a Target, host: &'a Host) -> Self {
+        Self { target, host }
+    }
+
     /// The judged target.
     pub fn target(&self) -> &'a Target {
         self.target

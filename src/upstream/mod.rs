@@ -1,3 +1,189 @@
-//! The application behind the gateway: its pools, its protocol, and a stand-in for it.
+//! Speaks to origins: finds a server of a named upstream, keeps connections to it, sends what was judged, and hands the
+//! answer back as it streams.
+//!
+//! Owns connections and their reuse, names and addresses of servers, TLS towards them, retries and the timeouts of all
+//! this; and the demo origin, which needs none of it. Refuses to know of clients, sites and rules; the target and the `Host` of a request come from the
+//! [`Permit`](crate::policy::decision::Permit) and from nowhere else.
+//!
+//! Every worker has its own [`Upstreams`]: connections never cross threads, so nothing here needs a lock. They live
+//! outside the snapshot: a reload that leaves a server as it is keeps its connections.
+
+mod body;
+mod connect;
+mod exchange;
+mod pool;
+mod resolve;
 
 pub mod demo;
+pub mod error;
+pub mod origin;
+
+use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
+
+use http::{HeaderMap, HeaderValue, Method, Response};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::time::Instant;
+
+pub use self::body::{OriginBody, OriginBodyError, Upload, UploadError};
+use self::{
+    error::ForwardError,
+    exchange::{Exchange, Failed, Prepared},
+    origin::{Endpoint, Origin},
+    pool::{Lease, Pool, Slot},
+};
+use crate::{config::settings::Server, policy::decision::Permit};
+
+/// A worker's connections to all origins.
+#[derive(Debug, Default)]
+pub struct Upstreams {
+    pools: RefCell<HashMap<Arc<Endpoint>, Rc<Pool>>>,
+}
+
+/// What is sent to an origin, beside what the permit says: everything that hop-by-hop rules and header policy left.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// The method as the client sent it.
+    pub method: Method,
+    /// The end-to-end headers. `Host`, framing and connection headers are set here anew, whatever they say.
+    pub headers: HeaderMap,
+    /// The body; `None`: the request has none, which is not the same as an empty one of unknown length.
+    pub body: Option<Upload>,
+    /// The protocol to switch to, when the client asks for one.
+    pub upgrade: Option<HeaderValue>,
+}
+
+/// An origin's answer and who gave it.
+#[derive(Debug)]
+pub struct Forwarded {
+    /// What came back.
+    pub answer: Answer,
+    /// The server that answered.
+    pub server: Arc<Endpoint>,
+}
+
+/// What came back from an origin.
+#[derive(Debug)]
+pub enum Answer {
+    /// A response; its body streams.
+    Response(Response<OriginBody>),
+    /// The origin switched protocols, as asked.
+    Switched {
+        /// The head of its 101.
+        head: Response<()>,
+        /// The connection, which now speaks the new protocol.
+        tunnel: Tunnel,
+    },
+}
+
+/// A connection to an origin that has switched protocols. It counts against the server's connections until dropped.
+#[derive(Debug)]
+pub struct Tunnel {
+    /// The bytes, both ways.
+    pub io: TokioIo<Upgraded>,
+    _slot: Slot,
+}
+
+impl Upstreams {
+    /// Sends what was permitted to a server of `origin` and returns its answer. At most `connections` are open to a
+    /// server at once; more requests wait for their turn as long as `connect_timeout`.
+    ///
+    /// # Errors
+    /// No server could be reached or answered in time, or the client's body broke off or broke a limit.
+    pub async fn forward(
+        &self,
+        permit: Permit<'_>,
+        origin: &Origin,
+        request: Outgoing,
+        connections: usize,
+    ) -> Result<Forwarded, ForwardError> {
+        let settings = origin.settings();
+        let mut prepared = Prepared::new(permit, request, settings.idle_timeout)?;
+        let mut reached = self.reach(origin, connections, Reuse::Idle).await?;
+        loop {
+            let lease = match reached {
+                Reached::Server(lease) => lease,
+                Reached::Demo(server) => return prepared.show(server).await,
+            };
+            let spare = match lease.is_reused() {
+                true => prepared.copy_if_repeatable(),
+                false => None,
+            };
+            let failed = match Exchange::new(lease, settings).run(prepared).await {
+                Ok(forwarded) => return Ok(forwarded),
+                Err(failed) => failed,
+            };
+            // A kept connection may have been closed by the server the moment that it was used. Asking once more on a
+            // fresh one is safe when nothing was sent, or when asking twice means the same as asking once.
+            prepared = match failed {
+                Failed::Unsent(prepared) => *prepared,
+                Failed::Stale(error) => spare.ok_or(error)?,
+                Failed::Final(error) => return Err(error),
+            };
+            reached = self.reach(origin, connections, Reuse::Never).await?;
+        }
+    }
+
+    /// Forgets the pools of servers that `keeps` does not want any more: after a reload. Requests under way keep their
+    /// connections until they end.
+    pub fn retain(&self, keeps: impl Fn(&Endpoint) -> bool) {
+        self.pools.borrow_mut().retain(|endpoint, _| keeps(endpoint));
+    }
+
+    /// A connection to the first server, in turn, that has one to give. A silent server costs only its share of the time.
+    async fn reach(&self, origin: &Origin, connections: usize, reuse: Reuse) -> Result<Reached, ForwardError> {
+        let settings = origin.settings();
+        let end = Instant::now() + settings.connect_timeout;
+        let pools = self.in_turn(origin);
+        let mut left = pools.len() as u32;
+        let mut failure = ForwardError::NoServer;
+        for pool in pools {
+            let now = Instant::now();
+            let deadline = now + end.saturating_duration_since(now) / left;
+            left -= 1;
+            if *pool.endpoint().server() == Server::Demo {
+                return Ok(Reached::Demo(Arc::clone(pool.endpoint())));
+            }
+            match pool.lease(settings, connections, reuse, deadline).await {
+                Ok(lease) => return Ok(Reached::Server(lease)),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    /// The origin's pools, starting with the one whose turn it is; those that could just not be reached come last.
+    fn in_turn(&self, origin: &Origin) -> Vec<Rc<Pool>> {
+        let mut pools: Vec<_> = origin.in_turn().map(|endpoint| self.pool(endpoint)).collect();
+        if pools.len() > 1 {
+            pools.sort_by_key(|pool| pool.has_just_failed());
+        }
+        pools
+    }
+
+    fn pool(&self, endpoint: &Arc<Endpoint>) -> Rc<Pool> {
+        if let Some(pool) = self.pools.borrow().get(endpoint) {
+            return Rc::clone(pool);
+        }
+        let pool = Rc::new(Pool::new(Arc::clone(endpoint)));
+        self.pools.borrow_mut().insert(Arc::clone(endpoint), Rc::clone(&pool));
+        pool
+    }
+}
+
+/// Who is going to answer.
+#[derive(Debug)]
+enum Reached {
+    Server(Lease),
+    Demo(Arc<Endpoint>),
+}
+
+/// Whether a kept connection will do.
+#[derive(Debug, Clone, Copy)]
+enum Reuse {
+    Idle,
+    Never,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,308 @@
+//! Connections to one server: those in use are counted, those that are not are kept for a while.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::{Rc, Weak},
+    sync::Arc,
+    time::Duration,
+};
+
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::AbortHandle,
+    time::{Instant, sleep_until, timeout, timeout_at},
+};
+
+use super::{
+    Reuse,
+    body::SentBody,
+    connect,
+    error::{ConnectError, ForwardError},
+    origin::Endpoint,
+    resolve::Addresses,
+};
+use crate::config::settings::{Server, Upstream};
+
+/// How long a server that could not be reached is tried last: long enough that most requests don't pay for it, short
+/// enough that it is found again soon.
+const FAILED: Duration = Duration::from_secs(3);
+/// A connection whose response has ended needs one more turn of its task at most; one that takes longer is not clean.
+const CLEAN_WITHIN: Duration = Duration::from_secs(1);
+/// The largest response head, and the most of a body that is held: an origin cannot make the gateway hold more.
+const BUFFER: usize = 128 * 1024;
+
+/// The connections of one worker to one server.
+#[derive(Debug)]
+pub(super) struct Pool {
+    endpoint: Arc<Endpoint>,
+    addresses: Option<Addresses>,
+    /// Addresses take turns as servers do.
+    turn: Cell<usize>,
+    /// The last is the one used last: a burst's surplus grows old and goes, while a few stay warm.
+    idle: RefCell<Vec<Idle>>,
+    /// One permit a connection in use. As kept ones are used first, all of them together are never more.
+    slots: Arc<Semaphore>,
+    capacity: Cell<usize>,
+    failed: Cell<Option<Instant>>,
+    is_reaping: Cell<bool>,
+}
+
+/// The right to one connection in use.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pool: Rc<Pool>,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// A connection and the task that drives it. Dropped, it closes at once, whatever is under way on it.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) sender: SendRequest<SentBody>,
+    driver: AbortHandle,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: Connection,
+    since: Instant,
+}
+
+/// A connection in use. Dropped, it closes; only [`Lease::give_back`] keeps it.
+#[derive(Debug)]
+pub(super) struct Lease {
+    slot: Slot,
+    pub(super) connection: Connection,
+    is_reused: bool,
+    keepalive: Duration,
+    max_idle: usize,
+}
+
+impl Pool {
+    pub(super) fn new(endpoint: Arc<Endpoint>) -> Self {
+        let addresses = match endpoint.server() {
+            Server::Http { host, port } | Server::Https { host, port } => Some(Addresses::new(host, *port)),
+            Server::Demo => None,
+        };
+        Self {
+            endpoint,
+            addresses,
+            turn: Cell::new(0),
+            idle: RefCell::default(),
+            slots: Arc::new(Semaphore::new(0)),
+            capacity: Cell::new(0),
+            failed: Cell::new(None),
+            is_reaping: Cell::new(false),
+        }
+    }
+
+    pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+
+    pub(super) fn has_just_failed(&self) -> bool {
+        self.failed.get().is_some_and(|at| at.elapsed() < FAILED)
+    }
+
+    /// A connection to send a request on: a kept one, else a new one.
+    pub(super) async fn lease(
+        self: &Rc<Self>,
+        settings: &Upstream,
+        connections: usize,
+        reuse: Reuse,
+        deadline: Instant,
+    ) -> Result<Lease, ForwardError> {
+        self.resize(connections);
+        let server = || Arc::clone(&self.endpoint);
+        let slot = self
+            .slot(deadline)
+            .await
+            .ok_or_else(|| ForwardError::Overloaded { server: server() })?;
+        if let (Reuse::Idle, Some(connection)) = (reuse, self.idle(settings.keepalive)) {
+            return Ok(Lease {
+                is_reused: true,
+                ..Lease::fresh(slot, connection, settings)
+            });
+        }
+        match self.connect(deadline).await {
+            Ok(connection) => Ok(Lease::fresh(slot, connection, settings)),
+            Err(source) => Err(ForwardError::Connect {
+                server: server(),
+                source,
+            }),
+        }
+    }
+
+    /// Takes over the configured number of connections. A smaller one is reached as connections in use end.
+    fn resize(&self, connections: usize) {
+        let connections = connections.clamp(1, Semaphore::MAX_PERMITS);
+        let capacity = self.capacity.get();
+        if capacity < connections {
+            self.slots.add_permits(connections - capacity);
+            self.capacity.set(connections);
+        } else if capacity > connections {
+            let forgotten = self.slots.forget_permits(capacity - connections);
+            self.capacity.set(capacity - forgotten);
+        }
+    }
+
+    /// Waits for the right to a connection until the deadline.
+    async fn slot(self: &Rc<Self>, deadline: Instant) -> Option<Slot> {
+        let permit = match Arc::clone(&self.slots).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_none_free) => timeout_at(deadline, Arc::clone(&self.slots).acquire_owned())
+                .await
+                .ok()?
+                .ok()?,
+        };
+        Some(Slot {
+            pool: Rc::clone(self),
+            _permit: permit,
+        })
+    }
+
+    /// A kept connection that still works as far as anyone can know.
+    fn idle(&self, keepalive: Duration) -> Option<Connection> {
+        let mut idle = self.idle.borrow_mut();
+        while let Some(Idle { connection, since }) = idle.pop() {
+            if connection.sender.is_ready() && !connection.sender.is_closed() && since.elapsed() < keepalive {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// A new connection.
+    async fn connect(&self, deadline: Instant) -> Result<Connection, ConnectError> {
+        let connected = match timeout_at(deadline, self.try_connect(deadline)).await {
+            Ok(connected) => connected,
+            Err(_elapsed) => Err(ConnectError::Timeout),
+        };
+        if let Err(error) = &connected
+            && !self.has_just_failed()
+        {
+            // Once in a while, not once a request: the access log has those.
+            tracing::warn!(server = %self.endpoint, %error, "no connection to server");
+        }
+        self.failed.set(connected.is_err().then(Instant::now));
+        connected
+    }
+
+    async fn try_connect(&self, deadline: Instant) -> Result<Connection, ConnectError> {
+        let addresses = match &self.addresses {
+            Some(addresses) => addresses.look_up().await?,
+            None => return Err(ConnectError::NoAddress),
+        };
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        let count = addresses.len();
+        let in_turn = (0..count).map(|i| addresses[(turn + i) % count]);
+        let stream = connect::connect(&self.endpoint, in_turn, deadline).await?;
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(BUFFER)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(ConnectError::Handshake)?;
+        let driver = tokio::task::spawn_local(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                tracing::debug!(%error, "connection to an origin ended");
+            }
+        });
+        Ok(Connection {
+            sender,
+            driver: driver.abort_handle(),
+        })
+    }
+
+    fn keep(self: &Rc<Self>, connection: Connection, keepalive: Duration, max_idle: usize) {
+        let since = Instant::now();
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < max_idle && !keepalive.is_zero() {
+            idle.push(Idle { connection, since });
+            if !self.is_reaping.replace(true) {
+                tokio::task::spawn_local(reap(Rc::downgrade(self), keepalive));
+            }
+        }
+    }
+}
+
+/// Closes connections that nobody used for as long as they may be kept. Ends when none are left.
+async fn reap(pool: Weak<Pool>, keepalive: Duration) {
+    loop {
+        let next = {
+            let Some(pool) = pool.upgrade() else { return };
+            let mut idle = pool.idle.borrow_mut();
+            idle.retain(|idle| idle.since.elapsed() < keepalive && !idle.connection.sender.is_closed());
+            match idle.first() {
+                Some(oldest) => oldest.since + keepalive,
+                None => {
+                    pool.is_reaping.set(false);
+                    return;
+                }
+            }
+        };
+        sleep_until(next).await;
+    }
+}
+
+impl Slot {
+    pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.pool.endpoint
+    }
+}
+
+impl Lease {
+    fn fresh(slot: Slot, connection: Connection, settings: &Upstream) -> Self {
+        Self {
+            slot,
+            connection,
+            is_reused: false,
+            keepalive: settings.keepalive,
+            max_idle: settings.max_idle,
+        }
+    }
+
+    pub(super) fn is_reused(&self) -> bool {
+        self.is_reused
+    }
+
+    pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
+        self.slot.endpoint()
+    }
+
+    /// Keeps the slot while the connection goes its own way: its driver has handed the bytes over.
+    pub(super) fn into_slot(self) -> Slot {
+        self.slot
+    }
+
+    /// Keeps the connection for others, if it turns out to be clean: hyper says it is ready only when both messages
+    /// have ended, nothing unread is left and neither side wants to close.
+    pub(super) fn give_back(self) {
+        let Self {
+            slot,
+            mut connection,
+            keepalive,
+            max_idle,
+            ..
+        } = self;
+        if connection.sender.is_closed() {
+            return;
+        }
+        if connection.sender.is_ready() {
+            slot.pool.keep(connection, keepalive, max_idle);
+            return;
+        }
+        tokio::task::spawn_local(async move {
+            if let Ok(Ok(())) = timeout(CLEAN_WITHIN, connection.sender.ready()).await {
+                slot.pool.keep(connection, keepalive, max_idle);
+            }
+        });
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
