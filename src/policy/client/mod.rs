@@ -146,13 +146,7 @@ fn walk(
     }
     let lines = headers.get_all(&settings.header);
     match settings.form {
-        Form::List => way.follow(
-            lines
-                .iter()
-                .rev()
-                .flat_map(|line| elements::from_right(line))
-                .map(elements::address),
-        ),
+        Form::List => way.follow(lines.iter().rev().flat_map(elements::from_right).map(elements::address)),
         Form::Forwarded => {
             let elements = elements::forwarded(lines.iter())?;
             way.follow(elements.iter().rev().map(|element| element.client()))

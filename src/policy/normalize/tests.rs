@@ -1,3 +1,5 @@
+mod properties;
+
 use super::*;
 
 const KEEP: PathOptions = PathOptions {
