@@ -5,5 +5,6 @@ pub mod gateway;
 pub mod geo;
 pub mod policy;
 pub mod represent;
+pub mod server;
 pub mod tls;
 pub mod upstream;

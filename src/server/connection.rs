@@ -1,0 +1,339 @@
+//! One connection from accept to close: PROXY header, TLS handshake, HTTP, and the clock that ends it.
+
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hyper::{
+    rt::{Read, Write},
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{net::TcpStream, time::Instant};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+use super::{
+    activity::{Activity, HttpKind},
+    proxy::{self, Preface, ProxyError},
+    rate::StreamExecutor,
+    service::{ConnectionService, Gate},
+    stream::ClientStream,
+    worker::{AcceptingListener, ConnectionCounts, ConnectionPermit, Phase, Worker},
+};
+use crate::{
+    config::settings::{Limits, TlsVersion},
+    gateway::{
+        connection::{ConnectionFacts, TlsFacts},
+        pace::Pace,
+    },
+    policy::{
+        client::{Peer, SourceAddr},
+        normalize::HostName,
+    },
+};
+
+/// How long a connection that was told to close may take to do so when nothing is under way on it.
+const CLOSE_GRACE: Duration = Duration::from_secs(5);
+
+/// HTTP/2 flow-control windows: what one stream, and all streams together, may send us before we take it. They bound what a
+/// client can make a connection hold; a megabyte fills a 100 Mbit/s line over 80 ms.
+const H2_STREAM_WINDOW: u32 = 256 * 1024;
+const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// Response bytes that one stream may have waiting for its client's window.
+const H2_SEND_BUFFER: usize = 128 * 1024;
+
+/// Silence after which an HTTP/2 client is asked whether it is still there, and how long it may take to say so. Finds peers
+/// that vanished without a word while a response waits for them.
+const H2_PING_AFTER: Duration = Duration::from_secs(60);
+const H2_PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Serves a connection until it ends.
+pub(super) async fn serve<G: Gate>(
+    worker: Rc<Worker<G>>,
+    listener: Rc<AcceptingListener>,
+    mut tcp: TcpStream,
+    peer: SocketAddr,
+    limits: Limits,
+    permit: ConnectionPermit,
+) {
+    let peer = Peer(peer);
+    let Ok(local) = tcp.local_addr() else { return };
+    let counts = Arc::clone(&worker.shared.counts);
+    let preface = match proxy_preface(&mut tcp, peer, &listener, &limits).await {
+        Ok(preface) => preface,
+        Err(error) => {
+            ConnectionCounts::add(&counts.proxy_errors);
+            tracing::info!(peer = %peer.0, listener = %local, %error, "closed a connection");
+            return;
+        }
+    };
+    let client = match worker.shared.caps.admit_client(preface.source.0.ip(), &limits) {
+        Ok(client) => client,
+        Err(over) => return worker.count_over(over),
+    };
+    let activity = Activity::new();
+    let pace = Pace::new(&limits);
+    let stream = ClientStream::new(
+        tcp,
+        preface.rest,
+        Arc::clone(&activity),
+        pace,
+        permit.for_client(client),
+    );
+    let connection = Connection {
+        worker,
+        listener,
+        peer,
+        source: preface.source,
+        local,
+        activity,
+        pace,
+        limits,
+    };
+    match connection.listener.tls.clone() {
+        None => connection.speak(stream, None, HttpKind::Http1).await,
+        Some(acceptor) => match connection.handshake(&acceptor, stream).await {
+            Ok(stream) => {
+                let (tls, kind) = agreed(&stream);
+                connection.speak(stream, Some(tls), kind).await;
+            }
+            Err(error) => {
+                ConnectionCounts::add(&counts.handshake_errors);
+                tracing::debug!(peer = %peer.0, listener = %local, %error, "TLS handshake failed");
+            }
+        },
+    }
+}
+
+/// The source, and what was read ahead to find it. Without `proxy_protocol` nothing is read: a header is then simply
+/// malformed TLS or HTTP.
+async fn proxy_preface(
+    tcp: &mut TcpStream,
+    peer: Peer,
+    listener: &AcceptingListener,
+    limits: &Limits,
+) -> Result<Preface, ProxyError> {
+    let listed = &listener.settings.proxy_protocol;
+    if listed.is_empty() {
+        return Ok(Preface {
+            source: SourceAddr(peer.0),
+            rest: Bytes::new(),
+        });
+    }
+    let preface = if proxy::is_listed(peer, listed) {
+        tokio::time::timeout(limits.proxy_header_timeout, proxy::read_header(tcp, peer)).await
+    } else {
+        tokio::time::timeout(limits.header_timeout, proxy::refuse_header(tcp, peer)).await
+    };
+    preface.unwrap_or_else(|_| Err(ProxyError::Io(io::ErrorKind::TimedOut.into())))
+}
+
+/// What the handshake agreed on.
+fn agreed(stream: &TlsStream<ClientStream>) -> (TlsFacts, HttpKind) {
+    let (_, session) = stream.get_ref();
+    let version = match session.protocol_version() {
+        Some(rustls::ProtocolVersion::TLSv1_2) => TlsVersion::Tls12,
+        // Not our enum; the listener accepts these two alone.
+        _ => TlsVersion::Tls13,
+    };
+    let kind = if session.alpn_protocol() == Some(b"h2") {
+        HttpKind::Http2
+    } else {
+        HttpKind::Http1
+    };
+    let sni = session.server_name().and_then(HostName::parse);
+    (TlsFacts { sni, version }, kind)
+}
+
+/// A connection whose source is known.
+struct Connection<G> {
+    worker: Rc<Worker<G>>,
+    listener: Rc<AcceptingListener>,
+    peer: Peer,
+    source: SourceAddr,
+    local: SocketAddr,
+    activity: Arc<Activity>,
+    pace: Option<Pace>,
+    limits: Limits,
+}
+
+impl<G: Gate> Connection<G> {
+    async fn handshake(&self, acceptor: &TlsAcceptor, stream: ClientStream) -> io::Result<TlsStream<ClientStream>> {
+        let handshake = tokio::time::timeout(self.limits.handshake_timeout, acceptor.accept(stream));
+        handshake.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Speaks HTTP until the connection ends.
+    async fn speak<S>(self, stream: S, tls: Option<TlsFacts>, kind: HttpKind)
+    where
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    {
+        let streams = StreamExecutor::default();
+        let service = Rc::new(ConnectionService {
+            worker: Rc::clone(&self.worker),
+            facts: Arc::new(ConnectionFacts {
+                peer: self.peer,
+                source: self.source,
+                local: self.local,
+                listener: Arc::clone(&self.listener.settings),
+                tls,
+            }),
+            activity: Arc::clone(&self.activity),
+            pace: self.pace,
+            kind,
+            streams: streams.clone(),
+        });
+        let io = TokioIo::new(stream);
+        let ended = match kind {
+            HttpKind::Http1 => {
+                let call = service_fn(move |request| service.call(request));
+                self.drive(kind, http1(&self.limits).serve_connection(io, call).with_upgrades())
+                    .await
+            }
+            HttpKind::Http2 => {
+                let call = service_fn(move |request| service.call(request));
+                self.drive(kind, http2(&self.limits, streams).serve_connection(io, call))
+                    .await
+            }
+        };
+        self.report(ended);
+    }
+
+    /// Polls the connection, and closes it when it idles too long or the worker drains.
+    async fn drive<C: HttpConnection>(&self, kind: HttpKind, connection: C) -> Ended {
+        let mut connection = pin!(connection);
+        let mut phase_changed = pin!(self.worker.phase_changed.notified());
+        let mut clock = pin!(tokio::time::sleep_until(self.next_look(kind)));
+        let mut closing = false;
+        std::future::poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(result) = connection.as_mut().poll(cx) {
+                    return Poll::Ready(Ended::ByHttp(result));
+                }
+                if self.worker.phase() == Phase::Stopped {
+                    return Poll::Ready(Ended::ByClock);
+                }
+                if !closing && !self.worker.phase().is_serving() {
+                    closing = true;
+                    connection.as_mut().close();
+                    clock.as_mut().reset(Instant::now() + CLOSE_GRACE);
+                    continue;
+                }
+                // Registers this task's waker; once notified it stays ready.
+                let _ = phase_changed.as_mut().poll(cx);
+                if clock.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                match self.activity.deadline(kind, &self.limits) {
+                    Some(deadline) if deadline > Instant::now() && !closing => clock.as_mut().reset(deadline),
+                    Some(_) if closing => return Poll::Ready(Ended::ByClock),
+                    Some(_) => {
+                        closing = true;
+                        connection.as_mut().close();
+                        clock.as_mut().reset(Instant::now() + CLOSE_GRACE);
+                    }
+                    None => clock.as_mut().reset(self.next_look(kind)),
+                }
+            }
+        })
+        .await
+    }
+
+    /// When to look at the connection's deadline: at it, or while a request is under way as soon as the next could pass.
+    /// Requests then never touch a timer.
+    fn next_look(&self, kind: HttpKind) -> Instant {
+        let shortest = self.limits.header_timeout.min(self.limits.keepalive_timeout);
+        let deadline = self.activity.deadline(kind, &self.limits);
+        deadline.unwrap_or_else(|| Instant::now() + shortest.max(Duration::from_millis(10)))
+    }
+
+    fn report(&self, ended: Ended) {
+        let Ended::ByHttp(Err(error)) = ended else { return };
+        // hyper answers a head that it cannot parse itself (400, 414, 431) and closes; no request ever reaches the gate.
+        if error.is_parse() || error.is_parse_too_large() {
+            ConnectionCounts::add(&self.worker.shared.counts.malformed_heads);
+            tracing::info!(peer = %self.peer.0, source = %self.source.0, %error, "refused a malformed request head");
+        } else {
+            tracing::debug!(peer = %self.peer.0, source = %self.source.0, %error, "connection ended");
+        }
+    }
+}
+
+/// How a connection ended.
+enum Ended {
+    ByHttp(hyper::Result<()>),
+    ByClock,
+}
+
+/// What hyper's two kinds of connections have in common.
+trait HttpConnection: Future<Output = hyper::Result<()>> {
+    /// Finishes what is under way, then closes.
+    fn close(self: Pin<&mut Self>);
+}
+
+impl<I, B, S> HttpConnection for http1::UpgradeableConnection<I, S>
+where
+    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    I: Read + Write + Unpin + Send + 'static,
+    B: http_body::Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    fn close(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+impl<I, B, S, E> HttpConnection for http2::Connection<I, S, E>
+where
+    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    I: Read + Write + Unpin,
+    B: http_body::Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    E: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
+{
+    fn close(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+/// HTTP/1.1 as we speak it. The head's timeout is ours ([`Activity::deadline`]): hyper's would also end idle keep-alive.
+/// A client that closes its half is gone, as with nginx.
+fn http1(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .half_close(false)
+        .max_headers(limits.header_count)
+        .max_header_size(limits.header_bytes)
+        .pipeline_flush(true);
+    builder
+}
+
+/// HTTP/2 as we speak it. Its own limits on reset and malformed streams stay at their defaults: they end the floods of
+/// CVE-2023-44487 and its kin.
+fn http2(limits: &Limits, streams: StreamExecutor) -> http2::Builder<StreamExecutor> {
+    let mut builder = http2::Builder::new(streams);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.h2_streams)
+        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .initial_stream_window_size(H2_STREAM_WINDOW)
+        .initial_connection_window_size(H2_CONNECTION_WINDOW)
+        .max_send_buf_size(H2_SEND_BUFFER)
+        .keep_alive_interval(H2_PING_AFTER)
+        .keep_alive_timeout(H2_PING_TIMEOUT);
+    builder
+}

@@ -1,0 +1,129 @@
+//! Sockets, TLS handshakes and HTTP framing: everything between the network and a request with its connection's facts.
+//!
+//! Owns listeners, workers, connections with their caps, timeouts and minimum data rates, the PROXY protocol, and the way to
+//! an orderly end. Refuses to know of hosts, rules and upstreams: a [`Gate`] answers the requests.
+
+mod activity;
+mod caps;
+mod connection;
+mod listen;
+mod proxy;
+mod rate;
+mod service;
+mod stream;
+mod worker;
+
+use std::{io, sync::Arc, thread, time::Duration};
+
+use tokio::{
+    runtime::{Builder, LocalOptions},
+    sync::{mpsc, watch},
+};
+
+use self::worker::{Worker, WorkerListener};
+pub use self::{
+    caps::ConnectionCaps,
+    listen::{BindError, BoundListener, bind_all},
+    service::Gate,
+    worker::{ConnectionCounts, Phase, Shared},
+};
+use crate::{config::settings::Protocol, tls::TlsSetup};
+
+/// The workers, serving.
+#[derive(Debug)]
+pub struct Server {
+    phase: watch::Sender<Phase>,
+    /// Every worker holds a sender; none is left when all are done.
+    working: mpsc::Receiver<()>,
+}
+
+/// Why the workers could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener's TLS could not be set up.
+    #[error("cannot set up TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// No thread or no runtime.
+    #[error("cannot start a worker: {0}")]
+    Worker(#[from] io::Error),
+}
+
+impl Server {
+    /// Starts one worker per socket of the listeners. Each makes its own gate, on its own thread.
+    ///
+    /// # Errors
+    /// When TLS or a thread cannot be set up.
+    pub fn start<G: Gate>(
+        listeners: Vec<BoundListener>,
+        tls: &TlsSetup,
+        shared: Arc<Shared>,
+        gate: impl Fn(usize) -> G + Send + Sync + 'static,
+    ) -> Result<Self, StartError> {
+        let (phase, phases) = watch::channel(Phase::Serving);
+        let (work, working) = mpsc::channel(1);
+        let gate = Arc::new(gate);
+        for (number, listeners) in by_worker(listeners, tls)?.into_iter().enumerate() {
+            let (shared, gate, phases, work) = (Arc::clone(&shared), Arc::clone(&gate), phases.clone(), work.clone());
+            let (started, starting) = std::sync::mpsc::sync_channel(1);
+            thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+                let _work = work;
+                match Builder::new_current_thread()
+                    .enable_all()
+                    .build_local(LocalOptions::default())
+                {
+                    Ok(runtime) => runtime.block_on(async {
+                        let worker = Worker::new(gate(number), shared);
+                        worker.run(listeners, phases, |result| drop(started.send(result))).await;
+                    }),
+                    Err(error) => drop(started.send(Err(error))),
+                }
+            })?;
+            starting
+                .recv()
+                .unwrap_or_else(|_| Err(io::Error::other("the worker's thread died")))?;
+        }
+        Ok(Self { phase, working })
+    }
+
+    /// Stops accepting and finishes what is under way, for as long as `timeout`, then drops the rest.
+    pub async fn drain(&mut self, timeout: Duration) {
+        self.phase.send_if_modified(|phase| advance(phase, Phase::Draining));
+        // Nothing is ever sent: the end of the channel is the end of the last worker.
+        let _ = tokio::time::timeout(timeout, self.working.recv()).await;
+        self.stop().await;
+    }
+
+    /// Drops every connection.
+    pub async fn stop(&mut self) {
+        self.phase.send_if_modified(|phase| advance(phase, Phase::Stopped));
+        self.working.recv().await;
+    }
+}
+
+fn advance(phase: &mut Phase, to: Phase) -> bool {
+    let further = to > *phase;
+    if further {
+        *phase = to;
+    }
+    further
+}
+
+/// Each worker's socket of every listener.
+fn by_worker(listeners: Vec<BoundListener>, tls: &TlsSetup) -> Result<Vec<Vec<WorkerListener>>, rustls::Error> {
+    let mut workers: Vec<Vec<WorkerListener>> = Vec::new();
+    for listener in listeners {
+        let config = match listener.settings.protocol {
+            Protocol::Tls { min } => Some(tls.server_config(min)?),
+            Protocol::Plain | Protocol::Redirect { .. } => None,
+        };
+        workers.resize_with(workers.len().max(listener.sockets.len()), Vec::new);
+        for (worker, socket) in workers.iter_mut().zip(listener.sockets) {
+            worker.push(WorkerListener {
+                socket,
+                settings: Arc::clone(&listener.settings),
+                tls: config.clone(),
+            });
+        }
+    }
+    Ok(workers)
+}

@@ -1,0 +1,173 @@
+//! From hyper's service call to the gate's answer: counts requests, answers health checks, says when to close.
+
+use std::{
+    pin::Pin,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::{
+    activity::{Activity, HttpKind, InFlight},
+    rate::{StreamExecutor, StreamPace},
+    worker::Worker,
+};
+use crate::gateway::{
+    connection::{Close, ConnectionFacts, RequestBody},
+    pace::Pace,
+};
+
+/// What judges and answers requests; one per worker, so it needs no locks.
+pub trait Gate: 'static {
+    /// The body of its answers.
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static;
+
+    /// Answers a request, or closes without one.
+    fn handle(
+        &self,
+        connection: &Arc<ConnectionFacts>,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Result<Response<Self::Body>, Close>>;
+}
+
+/// What the requests of one connection share.
+#[derive(Debug)]
+pub(super) struct ConnectionService<G> {
+    pub(super) worker: Rc<Worker<G>>,
+    pub(super) facts: Arc<ConnectionFacts>,
+    pub(super) activity: Arc<Activity>,
+    pub(super) pace: Option<Pace>,
+    pub(super) kind: HttpKind,
+    pub(super) streams: StreamExecutor,
+}
+
+impl<G: Gate> ConnectionService<G> {
+    /// What hyper calls for each request.
+    pub(super) fn call(
+        self: &Rc<Self>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<AnswerBody<G::Body>>, Close>> + use<G> {
+        let service = Rc::clone(self);
+        let in_flight = self.activity.request();
+        let stream = self.stream_pace();
+        async move {
+            let mut response = match service.health(&request) {
+                Some(answer) => answer.map(Answer::Own),
+                None => service.ask(request).await?.map(Answer::Gate),
+            };
+            service.close_after(&mut response);
+            Ok(response.map(|answer| AnswerBody {
+                answer,
+                stream,
+                _in_flight: in_flight,
+            }))
+        }
+    }
+
+    async fn ask(&self, request: Request<Incoming>) -> Result<Response<G::Body>, Close> {
+        let unread = &self.activity.unread;
+        let request = request.map(|body| RequestBody::new(body, self.pace, Arc::clone(unread)));
+        self.worker.gate.handle(&self.facts, request).await
+    }
+
+    fn stream_pace(&self) -> Option<Rc<StreamPace>> {
+        match self.kind {
+            HttpKind::Http1 => None,
+            HttpKind::Http2 => self.pace.map(|pace| {
+                let pace = StreamPace::new(pace);
+                self.streams.pace_next(Rc::clone(&pace));
+                pace
+            }),
+        }
+    }
+
+    /// The listener's health path, asked for by load balancers: 200 while serving, 503 while draining.
+    fn health(&self, request: &Request<Incoming>) -> Option<Response<Option<Bytes>>> {
+        let path = self.facts.listener.health.as_deref()?;
+        if request.uri().path() != path || !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return None;
+        }
+        let (status, body) = if self.worker.phase().is_serving() {
+            (StatusCode::OK, Bytes::from_static(b"ok\n"))
+        } else {
+            (StatusCode::SERVICE_UNAVAILABLE, Bytes::from_static(b"draining\n"))
+        };
+        let mut response = Response::new(Some(body));
+        *response.status_mut() = status;
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        response
+            .headers_mut()
+            .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        Some(response)
+    }
+
+    /// An answer given before the request's body was read is the last on an HTTP/1.1 connection: what follows is the rest of
+    /// that body, and must never be taken for a request.
+    fn close_after<B>(&self, response: &mut Response<B>) {
+        if self.kind == HttpKind::Http2 {
+            return;
+        }
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            self.activity.become_tunnel();
+        } else if self.activity.unread.load(Ordering::Relaxed) {
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+}
+
+/// The body of an answer on its way to the client; the request is under way as long as it lives.
+#[derive(Debug)]
+pub(super) struct AnswerBody<B> {
+    answer: Answer<B>,
+    stream: Option<Rc<StreamPace>>,
+    _in_flight: InFlight,
+}
+
+#[derive(Debug)]
+enum Answer<B> {
+    Own(Option<Bytes>),
+    Gate(B),
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for AnswerBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let this = &mut *self;
+        if let Some(stream) = &this.stream {
+            stream.asked();
+        }
+        let frame = match &mut this.answer {
+            Answer::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Answer::Gate(body) => Pin::new(body).poll_frame(cx),
+        };
+        if let (Some(stream), Poll::Ready(Some(Ok(frame)))) = (&this.stream, &frame) {
+            stream.delivered(frame.data_ref().map_or(0, Bytes::len));
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.answer {
+            Answer::Own(bytes) => bytes.is_none(),
+            Answer::Gate(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.answer {
+            Answer::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Answer::Gate(body) => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! One worker: a thread with a single-threaded runtime, its share of every listener, and the connections it accepted.
+
+use std::{
+    cell::Cell,
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use rustls::ServerConfig;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Notify, watch},
+};
+
+use super::{
+    caps::{ClientPermit, ConnectionCaps, OverCap, TotalPermit},
+    connection,
+    service::Gate,
+};
+use crate::config::settings::{Limits, Listener};
+
+/// How long accepting pauses when the system is out of file descriptors or memory.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the workers are asked to do. Only ever goes forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Accept and serve.
+    Serving,
+    /// Accept no more, finish what is under way.
+    Draining,
+    /// Drop everything.
+    Stopped,
+}
+
+impl Phase {
+    pub(super) fn is_serving(self) -> bool {
+        self == Self::Serving
+    }
+}
+
+/// What became of connections, over all workers.
+#[derive(Debug, Default)]
+pub struct ConnectionCounts {
+    /// Taken from a listener.
+    pub accepted: AtomicU64,
+    /// Closed at once for `limits.connections`.
+    pub over_total: AtomicU64,
+    /// Closed at once for `limits.connections_per_client`.
+    pub over_client: AtomicU64,
+    /// Times that accepting failed for want of file descriptors or memory.
+    pub accept_errors: AtomicU64,
+    /// TLS handshakes that failed or took too long.
+    pub handshake_errors: AtomicU64,
+    /// PROXY headers missing, malformed, late, or from a peer that must not send one.
+    pub proxy_errors: AtomicU64,
+    /// Request heads that HTTP could not parse or that were too large; they have no access record.
+    pub malformed_heads: AtomicU64,
+}
+
+impl ConnectionCounts {
+    pub(super) fn add(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What all workers share.
+pub struct Shared {
+    /// The caps on connections.
+    pub caps: Arc<ConnectionCaps>,
+    /// What became of connections.
+    pub counts: Arc<ConnectionCounts>,
+    /// The limits of the moment; a connection keeps those it began with.
+    pub limits: Box<dyn Fn() -> Limits + Send + Sync>,
+}
+
+/// A listener's socket on this worker.
+pub(super) struct WorkerListener {
+    pub(super) socket: std::net::TcpListener,
+    pub(super) settings: Arc<Listener>,
+    /// `None` on plain listeners.
+    pub(super) tls: Option<Arc<ServerConfig>>,
+}
+
+/// A worker as its connections see it.
+pub(super) struct Worker<G> {
+    pub(super) gate: G,
+    pub(super) shared: Arc<Shared>,
+    phase: Cell<Phase>,
+    /// Wakes connections when the phase changes.
+    pub(super) phase_changed: Notify,
+    open: Arc<OpenConnections>,
+}
+
+impl<G> std::fmt::Debug for Worker<G> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker")
+            .field("phase", &self.phase)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The worker's own connections, tunnels included.
+#[derive(Debug, Default)]
+struct OpenConnections {
+    count: AtomicUsize,
+    none_left: Notify,
+}
+
+/// A place for a connection: counted by the worker, in all, and for its client. Lives as long as the socket.
+#[derive(Debug)]
+pub(super) struct ConnectionPermit {
+    open: Arc<OpenConnections>,
+    _total: TotalPermit,
+    client: Option<ClientPermit>,
+}
+
+impl ConnectionPermit {
+    /// Counts the connection for its client as well.
+    pub(super) fn for_client(mut self, client: ClientPermit) -> Self {
+        self.client = Some(client);
+        self
+    }
+}
+
+impl Drop for ConnectionPermit {
+    fn drop(&mut self) {
+        if self.open.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.open.none_left.notify_waiters();
+        }
+    }
+}
+
+impl<G: Gate> Worker<G> {
+    pub(super) fn new(gate: G, shared: Arc<Shared>) -> Rc<Self> {
+        Rc::new(Self {
+            gate,
+            shared,
+            phase: Cell::new(Phase::Serving),
+            phase_changed: Notify::new(),
+            open: Arc::default(),
+        })
+    }
+
+    /// Serves until told to stop, or to drain and nothing is left. Says first whether it could begin.
+    pub(super) async fn run(
+        self: Rc<Self>,
+        listeners: Vec<WorkerListener>,
+        mut phase: watch::Receiver<Phase>,
+        started: impl FnOnce(io::Result<()>),
+    ) {
+        let listeners: Vec<_> = match listeners.into_iter().map(ready).collect::<io::Result<_>>() {
+            Ok(listeners) => listeners,
+            Err(error) => return started(Err(error)),
+        };
+        let accepting: Vec<_> = listeners
+            .into_iter()
+            .map(|listener| tokio::task::spawn_local(Rc::clone(&self).accept_all(listener)))
+            .collect();
+        started(Ok(()));
+        // A sender that is gone means the same as one that says stop.
+        let draining = phase
+            .wait_for(|phase| *phase != Phase::Serving)
+            .await
+            .map(|phase| *phase);
+        self.enter(draining.unwrap_or(Phase::Stopped));
+        for listener in accepting {
+            // The acceptor leaves by itself, having taken what the kernel had queued for it.
+            listener.await.ok();
+        }
+        let stopped = phase.wait_for(|phase| *phase == Phase::Stopped);
+        tokio::select! {
+            () = self.none_open() => {}
+            _ = stopped => {}
+        }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.set(phase);
+        self.phase_changed.notify_waiters();
+    }
+
+    async fn none_open(&self) {
+        loop {
+            let none_left = self.open.none_left.notified();
+            if self.open.count.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            none_left.await;
+        }
+    }
+
+    /// Accepts until the worker drains, then what clients had already connected.
+    async fn accept_all(self: Rc<Self>, listener: Rc<AcceptingListener>) {
+        loop {
+            let phase_changed = self.phase_changed.notified();
+            if !self.phase().is_serving() {
+                break;
+            }
+            tokio::select! {
+                accepted = listener.socket.accept() => self.accepted(accepted, &listener).await,
+                () = phase_changed => {}
+            }
+        }
+        self.accept_queued(&listener);
+    }
+
+    /// Connections that the kernel completed but nobody took would be reset with the socket.
+    fn accept_queued(self: &Rc<Self>, listener: &Rc<AcceptingListener>) {
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        while let std::task::Poll::Ready(Ok((stream, peer))) = listener.socket.poll_accept(&mut cx) {
+            self.serve(stream, peer, listener);
+        }
+    }
+
+    async fn accepted(
+        self: &Rc<Self>,
+        accepted: io::Result<(TcpStream, SocketAddr)>,
+        listener: &Rc<AcceptingListener>,
+    ) {
+        match accepted {
+            Ok((stream, peer)) => self.serve(stream, peer, listener),
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                ConnectionCounts::add(&self.shared.counts.accept_errors);
+                tracing::warn!(address = %listener.settings.address, %error, "cannot accept connections for a moment");
+                tokio::time::sleep(EXHAUSTED_PAUSE).await;
+            }
+        }
+    }
+
+    fn serve(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, listener: &Rc<AcceptingListener>) {
+        ConnectionCounts::add(&self.shared.counts.accepted);
+        let limits = (self.shared.limits)();
+        match self.shared.caps.admit(&limits) {
+            Ok(total) => {
+                let permit = self.permit(total);
+                tokio::task::spawn_local(connection::serve(
+                    Rc::clone(self),
+                    Rc::clone(listener),
+                    stream,
+                    peer,
+                    limits,
+                    permit,
+                ));
+            }
+            Err(over) => self.count_over(over),
+        }
+    }
+
+    fn permit(&self, total: TotalPermit) -> ConnectionPermit {
+        self.open.count.fetch_add(1, Ordering::AcqRel);
+        ConnectionPermit {
+            open: Arc::clone(&self.open),
+            _total: total,
+            client: None,
+        }
+    }
+
+    /// Counts a connection that is closed at once because there are too many.
+    pub(super) fn count_over(&self, over: OverCap) {
+        ConnectionCounts::add(match over {
+            OverCap::Total => &self.shared.counts.over_total,
+            OverCap::Client => &self.shared.counts.over_client,
+        });
+        tracing::debug!(limit = over.as_str(), "closed a connection");
+    }
+}
+
+/// A listener's socket, registered with the worker's runtime.
+pub(super) struct AcceptingListener {
+    socket: TcpListener,
+    pub(super) settings: Arc<Listener>,
+    pub(super) tls: Option<tokio_rustls::TlsAcceptor>,
+}
+
+fn ready(listener: WorkerListener) -> io::Result<Rc<AcceptingListener>> {
+    Ok(Rc::new(AcceptingListener {
+        socket: TcpListener::from_std(listener.socket)?,
+        settings: listener.settings,
+        tls: listener.tls.map(tokio_rustls::TlsAcceptor::from),
+    }))
+}
+
+/// Errors of a connection that went away before it was accepted; all others are the system's.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
