@@ -1,22 +1,101 @@
 //! The expression language: compatible with Cloudflare's Rules language, typed, and total once compiled.
+//!
+//! Text becomes tokens ([`lexer`]), syntax ([`parser`]), and a checked tree ([`ast`], by `check`), which the interpreter
+//! asks about requests. [`fields::ALL`] and [`functions::ALL`] are the language's vocabulary.
+
+use std::{fmt, sync::Arc};
+
+pub mod ast;
+mod check;
+mod diagnostics;
+mod environment;
+pub mod fields;
+pub mod functions;
+mod interpreter;
+mod lexer;
+mod literals;
+mod parser;
+mod print;
+mod request;
+mod syntax;
+mod trace;
+mod transform;
+pub mod types;
+mod values;
+mod wildcard;
+
+#[cfg(test)]
+mod tests;
+
+pub use diagnostics::Diagnostic;
+pub use environment::{Environment, GeoKnown};
+pub use parser::MAX_DEPTH;
+pub use print::quoted;
+pub use request::Input;
+pub use trace::Trace;
+pub use wildcard::{Case, Wildcard, WildcardError};
 
 use super::facts::RequestFacts;
 
-/// A parsed and type-checked boolean expression.
+/// A parsed and type-checked boolean expression. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Expression {
-    text: String,
+    text: Arc<str>,
+    root: Arc<ast::Predicate>,
 }
 
 impl Expression {
-    /// The expression's text.
+    /// Parses and checks an expression.
+    ///
+    /// # Errors
+    /// The first fault of its syntax, or all faults of its names and types.
+    pub fn compile(text: &str, environment: &Environment<'_>) -> Result<Self, Vec<Diagnostic>> {
+        let syntax = parser::parse(text).map_err(|fault| vec![fault])?;
+        check::check(&syntax, environment).map(Self::from)
+    }
+
+    /// The canonical text: it compiles to the same expression.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
+    /// The checked tree.
+    pub fn root(&self) -> &ast::Predicate {
+        &self.root
+    }
+
     /// Whether it matches, with `path` as the reading of the target's path.
     pub fn matches(&self, facts: &RequestFacts<'_>, path: &str) -> bool {
-        let _ = (facts, path);
-        false
+        interpreter::holds(&self.root, &Input { facts, path })
+    }
+
+    /// How it comes to its outcome, for people to read.
+    pub fn trace(&self, facts: &RequestFacts<'_>, path: &str) -> Trace {
+        trace::trace(&self.root, &Input { facts, path })
     }
 }
+
+impl From<ast::Predicate> for Expression {
+    fn from(root: ast::Predicate) -> Self {
+        Self {
+            text: root.to_string().into(),
+            root: Arc::new(root),
+        }
+    }
+}
+
+/// The canonical text.
+impl fmt::Display for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Equal when they say the same, word for word.
+impl PartialEq for Expression {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Expression {}

@@ -1,0 +1,463 @@
+//! Syntax to a checked expression: finds every name, gives everything a type, and gathers all faults on the way.
+
+use super::{
+    ast::{Base, Comparison, Elementwise, Literal, Predicate, Quantifier, Set, Step, Test, Value},
+    diagnostics::Diagnostic,
+    environment::Environment,
+    fields::{Field, Sort},
+    functions::{Body, Function},
+    literals,
+    syntax::{self, At, Literal as Written, Node, Operator, Relation, Right, Syntax},
+    types::{Scalar, Type},
+    wildcard::Case,
+};
+use crate::policy::list::ListKind;
+
+/// The checked expression, or everything that is wrong with it.
+pub(super) fn check(syntax: &Syntax, environment: &Environment<'_>) -> Result<Predicate, Vec<Diagnostic>> {
+    let mut checker = Checker {
+        environment,
+        faults: Vec::new(),
+    };
+    let predicate = checker.predicate(syntax);
+    match predicate {
+        Some(predicate) if checker.faults.is_empty() => Ok(predicate),
+        Some(_) | None => Err(checker.faults),
+    }
+}
+
+/// A `None` from any of its methods means that a fault was recorded.
+pub(super) struct Checker<'e> {
+    pub(super) environment: &'e Environment<'e>,
+    faults: Vec<Diagnostic>,
+}
+
+impl Checker<'_> {
+    pub(super) fn fault<T>(&mut self, fault: Diagnostic) -> Option<T> {
+        self.faults.push(fault);
+        None
+    }
+
+    pub(super) fn sound<T>(&mut self, result: Result<T, Diagnostic>) -> Option<T> {
+        result.map_err(|fault| self.faults.push(fault)).ok()
+    }
+
+    fn predicate(&mut self, syntax: &Syntax) -> Option<Predicate> {
+        match &syntax.node {
+            Node::Not(inner) => Some(Predicate::Not(Box::new(self.predicate(inner)?))),
+            Node::Group(logic, parts) => {
+                let checked: Vec<_> = parts.iter().map(|part| self.predicate(part)).collect();
+                let mut flat = Vec::new();
+                for part in checked {
+                    match part? {
+                        Predicate::Group(inner, parts) if inner == *logic => flat.extend(parts),
+                        part => flat.push(part),
+                    }
+                }
+                Some(Predicate::Group(*logic, flat))
+            }
+            Node::Compare { left, operator, right } => {
+                let comparison = self.comparison(left, operator, right)?;
+                match comparison.value.ty {
+                    Type::Each(_) => self.fault(
+                        Diagnostic::new(syntax.span.clone(), "this has an outcome for each element, not one")
+                            .expected("expected one condition")
+                            .help(format!(
+                                "say how many must hold: `any({comparison})` or `all({comparison})`"
+                            )),
+                    ),
+                    Type::One(_) | Type::Array(_) | Type::Map => Some(Predicate::Compare(comparison)),
+                }
+            }
+            Node::Path { base, steps } => self.bare(syntax, base, steps),
+        }
+    }
+
+    /// A value that stands alone as a condition.
+    fn bare(&mut self, syntax: &Syntax, base: &At<syntax::Base>, steps: &[At<syntax::Step>]) -> Option<Predicate> {
+        if let syntax::Base::Call { name, arguments } = &base.node
+            && let Some(function) = Function::named(&name.node)
+            && let Body::Quantifier(quantifier) = function.body
+            && steps.is_empty()
+        {
+            return self.quantified(quantifier, name, arguments);
+        }
+        let value = self.value(base, steps)?;
+        match (&value.base, value.ty) {
+            (Base::Literal(Literal::Bool(constant)), _) => Some(Predicate::Constant(*constant)),
+            (Base::Field(_) | Base::Call(_), Type::BOOL) => Some(Predicate::Holds(value)),
+            (_, Type::Array(Scalar::Bool)) => self.fault(
+                Diagnostic::new(syntax.span.clone(), "this has an outcome for each element, not one")
+                    .expected("expected one condition")
+                    .help(format!("say how many must hold: `any({value})` or `all({value})`")),
+            ),
+            (Base::Literal(_), ty) => self.fault(
+                Diagnostic::new(syntax.span.clone(), format!("a value alone ({ty}) is no condition"))
+                    .expected("expected a condition")
+                    .help("the field comes first: `http.host eq \"example.com\"`"),
+            ),
+            (Base::Field(_) | Base::Call(_), ty) => self.fault(
+                Diagnostic::new(
+                    syntax.span.clone(),
+                    format!("`{value}` is {}, no condition", described(ty)),
+                )
+                .expected("expected a comparison")
+                .help(example_of(&value)),
+            ),
+        }
+    }
+
+    fn quantified(&mut self, quantifier: Quantifier, name: &At<String>, arguments: &[Syntax]) -> Option<Predicate> {
+        let [argument] = arguments else {
+            return self.fault(
+                Diagnostic::new(name.span.clone(), format!("`{}` takes one condition", name.node)).help(format!(
+                    "such as `{}(http.request.headers[\"x-name\"][*] eq \"value\")`",
+                    name.node
+                )),
+            );
+        };
+        let each = self.elementwise(quantifier, argument)?;
+        Some(Predicate::Quantified(quantifier, each))
+    }
+
+    fn elementwise(&mut self, quantifier: Quantifier, syntax: &Syntax) -> Option<Elementwise> {
+        let name = quantifier.as_str();
+        match &syntax.node {
+            Node::Not(inner) => Some(Elementwise::Not(Box::new(self.elementwise(quantifier, inner)?))),
+            Node::Group(logic, _) => self.fault(
+                Diagnostic::new(syntax.span.clone(), format!("`{name}` takes one condition"))
+                    .expected(format!("found several joined by `{}`", logic.as_str()))
+                    .help(format!("join them outside: `{name}(…) {} {name}(…)`", logic.as_str())),
+            ),
+            Node::Compare { left, operator, right } => {
+                let comparison = self.comparison(left, operator, right)?;
+                match comparison.value.ty {
+                    Type::Each(_) => Some(Elementwise::Compare(comparison)),
+                    Type::One(_) | Type::Array(_) | Type::Map => self.fault(
+                        Diagnostic::new(
+                            left.span.clone(),
+                            format!("`{name}` needs something with several elements"),
+                        )
+                        .expected("expected an array followed by [*]")
+                        .help(format!("without `{name}` it is a condition already: `{comparison}`")),
+                    ),
+                }
+            }
+            Node::Path { base, steps } => {
+                let value = self.value(base, steps)?;
+                match value.ty {
+                    Type::Array(Scalar::Bool) => Some(Elementwise::Holds(value)),
+                    ty => self.fault(
+                        Diagnostic::new(
+                            syntax.span.clone(),
+                            format!("`{name}` takes a condition on each element"),
+                        )
+                        .expected(format!("found {}", described(ty)))
+                        .help(format!(
+                            "such as `{name}(http.request.headers[\"x-name\"][*] eq \"value\")`"
+                        )),
+                    ),
+                }
+            }
+        }
+    }
+
+    fn comparison(&mut self, left: &Syntax, operator: &At<Operator>, right: &At<Right>) -> Option<Comparison> {
+        let Node::Path { base, steps } = &left.node else {
+            return self.fault(Diagnostic::new(left.span.clone(), "a condition cannot be compared"));
+        };
+        if let syntax::Base::Literal(_) = base.node {
+            return self.fault(
+                Diagnostic::new(
+                    left.span.clone(),
+                    "the left side of a comparison must be a field or a function",
+                )
+                .expected("found a value")
+                .help("swap the sides: `http.host eq \"example.com\"`"),
+            );
+        }
+        let value = self.value(base, steps)?;
+        let scalar = match value.ty {
+            Type::One(Scalar::Bool) | Type::Each(Scalar::Bool) => {
+                return self.fault(
+                    Diagnostic::new(operator.span.clone(), format!("`{value}` is a condition already"))
+                        .expected("nothing to compare")
+                        .help(format!("write `{value}` or `not {value}`")),
+                );
+            }
+            Type::One(scalar) | Type::Each(scalar) => scalar,
+            Type::Array(_) | Type::Map => {
+                return self.fault(
+                    Diagnostic::new(left.span.clone(), format!("`{value}` is {}", described(value.ty)))
+                        .expected("expected one value")
+                        .help(example_of(&value)),
+                );
+            }
+        };
+        let test = self.test(operator, right, scalar, sort_of(&value))?;
+        Some(Comparison { value, test })
+    }
+
+    fn test(&mut self, operator: &At<Operator>, right: &At<Right>, scalar: Scalar, sort: Sort) -> Option<Test> {
+        match operator.node {
+            Operator::In => self.membership(right, scalar, sort),
+            Operator::Relation(relation) => {
+                if scalar == Scalar::Ip && !matches!(relation, Relation::Equal | Relation::NotEqual) {
+                    return self.fault(
+                        Diagnostic::new(operator.span.clone(), "addresses have no order")
+                            .expected("expected `eq`, `ne` or `in`")
+                            .help("a range is written `ip.src in {10.0.0.1..10.0.0.9}`"),
+                    );
+                }
+                let literal = self.single(operator, right)?;
+                let compared = self.literal(&literal, scalar)?;
+                if matches!(relation, Relation::Equal | Relation::NotEqual) {
+                    self.possible(sort, &compared, &literal)?;
+                }
+                Some(Test::Relation(relation, compared))
+            }
+            Operator::Contains | Operator::Matches | Operator::Wildcard | Operator::StrictWildcard => {
+                if scalar != Scalar::String {
+                    return self.fault(
+                        Diagnostic::new(
+                            operator.span.clone(),
+                            format!("`{}` is for strings", operator.node.as_str()),
+                        )
+                        .expected(format!("the left side is {}", described(Type::One(scalar))))
+                        .help("use `eq`, `ne` or `in`"),
+                    );
+                }
+                let literal = self.single(operator, right)?;
+                self.text_test(operator.node, &literal, sort)
+            }
+        }
+    }
+
+    fn text_test(&mut self, operator: Operator, literal: &At<Written>, sort: Sort) -> Option<Test> {
+        match operator {
+            Operator::Matches => self.sound(literals::regex(literal)).map(Test::Matches),
+            Operator::Wildcard | Operator::StrictWildcard => {
+                let case = if operator == Operator::Wildcard {
+                    Case::Insensitive
+                } else {
+                    Case::Sensitive
+                };
+                let wildcard = self.sound(literals::wildcard(literal, case))?;
+                if sort == Sort::Path && !wildcard.pattern().starts_with(b"/") && !wildcard.pattern().starts_with(b"*")
+                {
+                    return self.fault(
+                        Diagnostic::new(literal.span.clone(), "a path begins with a slash")
+                            .help("begin the pattern with `/`, or with `*`"),
+                    );
+                }
+                Some(Test::Wildcard(wildcard))
+            }
+            Operator::Contains | Operator::In | Operator::Relation(_) => {
+                let text = self.sound(literals::text(literal))?;
+                if text.is_empty() {
+                    return self.fault(
+                        Diagnostic::new(literal.span.clone(), "every string contains the empty one")
+                            .help("to test for an empty string, write `eq \"\"`"),
+                    );
+                }
+                Some(Test::Contains(text.into_boxed_slice()))
+            }
+        }
+    }
+
+    /// The one literal on the right of an operator.
+    fn single(&mut self, operator: &At<Operator>, right: &At<Right>) -> Option<At<Written>> {
+        let fault = |message: &str| Diagnostic::new(right.span.clone(), message);
+        let name = operator.node.as_str();
+        match &right.node {
+            Right::Literal(literal) => Some(At {
+                span: right.span.clone(),
+                node: literal.clone(),
+            }),
+            Right::Set(_) => self.fault(
+                fault("a set is tested with `in`")
+                    .expected("expected one value")
+                    .help("write `in {…}`"),
+            ),
+            Right::List(list) => self.fault(
+                fault("a list is tested with `in`")
+                    .expected("expected one value")
+                    .help(format!("write `in ${list}`")),
+            ),
+            Right::Name(written) if Field::named(written).is_some() => self.fault(
+                fault("two fields cannot be compared with each other")
+                    .expected(format!("`{name}` takes a value written in the rule")),
+            ),
+            Right::Name(written) => self.fault(bare_word(right, written)),
+        }
+    }
+
+    fn literal(&mut self, literal: &At<Written>, scalar: Scalar) -> Option<Literal> {
+        match scalar {
+            Scalar::Int => self.sound(literals::int(literal)).map(Literal::Int),
+            Scalar::Ip => self.sound(literals::ip(literal)).map(Literal::Ip),
+            Scalar::String => {
+                let text = self.sound(literals::text(literal))?;
+                Some(Literal::Text(text.into_boxed_slice()))
+            }
+            Scalar::Bool => self.fault(Diagnostic::new(literal.span.clone(), "conditions are not compared")),
+        }
+    }
+
+    /// Records a fault for a value that the field can never have.
+    fn possible(&mut self, sort: Sort, value: &Literal, written: &At<Written>) -> Option<()> {
+        let fault = match value {
+            Literal::Text(text) => literals::never(sort, text, &written.span, self.environment),
+            Literal::Int(asn) if sort == Sort::Asn && u32::try_from(*asn).is_err() => Some(
+                Diagnostic::new(written.span.clone(), format!("{asn} is no autonomous system's number"))
+                    .help("they go from 0 (unknown) to 4294967295"),
+            ),
+            Literal::Int(_) | Literal::Ip(_) | Literal::Bool(_) => None,
+        };
+        match fault {
+            Some(fault) => self.fault(fault),
+            None => Some(()),
+        }
+    }
+
+    /// What follows `in`.
+    fn membership(&mut self, right: &At<Right>, scalar: Scalar, sort: Sort) -> Option<Test> {
+        match &right.node {
+            Right::Set(elements) => self.set(right, elements, scalar, sort).map(Test::In),
+            Right::List(name) => self.list(right, name, scalar, sort),
+            Right::Literal(_) | Right::Name(_) => self.fault(
+                Diagnostic::new(right.span.clone(), "`in` is followed by a set or a list")
+                    .expected("expected `{` or `$`")
+                    .help("write `in {…}` with spaces between the elements, or `in $name`"),
+            ),
+        }
+    }
+
+    fn set(&mut self, right: &At<Right>, elements: &[At<Written>], scalar: Scalar, sort: Sort) -> Option<Set> {
+        if elements.is_empty() {
+            return self.fault(
+                Diagnostic::new(right.span.clone(), "this set is empty: nothing is ever in it")
+                    .expected("expected an element"),
+            );
+        }
+        match scalar {
+            Scalar::Int => {
+                let ranges = self.every(elements, |checker, element| {
+                    let (first, last) = checker.sound(literals::int_range(element))?;
+                    checker.possible(sort, &Literal::Int(first), element)?;
+                    checker.possible(sort, &Literal::Int(last), element)?;
+                    Some((first, last))
+                })?;
+                Some(Set::int(ranges))
+            }
+            Scalar::Ip => {
+                let ranges = self.every(elements, |checker, element| checker.sound(literals::ip_range(element)))?;
+                Some(Set::ip(ranges))
+            }
+            Scalar::String => {
+                let texts = self.every(elements, |checker, element| {
+                    let value = checker.literal(element, Scalar::String)?;
+                    checker.possible(sort, &value, element)?;
+                    match value {
+                        Literal::Text(text) => Some(text),
+                        Literal::Int(_) | Literal::Ip(_) | Literal::Bool(_) => None,
+                    }
+                })?;
+                Some(Set::text(texts))
+            }
+            Scalar::Bool => self.fault(Diagnostic::new(right.span.clone(), "conditions are in no set")),
+        }
+    }
+
+    /// All elements checked, so that every wrong one is named.
+    fn every<T>(
+        &mut self,
+        elements: &[At<Written>],
+        check: impl Fn(&mut Self, &At<Written>) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let checked: Vec<Option<T>> = elements.iter().map(|element| check(self, element)).collect();
+        checked.into_iter().collect()
+    }
+
+    fn list(&mut self, right: &At<Right>, name: &str, scalar: Scalar, sort: Sort) -> Option<Test> {
+        let environment = self.environment;
+        let Some(list) = environment.lists.named(name) else {
+            let known = environment.lists.iter().map(|list| list.name());
+            return self.fault(
+                Diagnostic::new(right.span.clone(), format!("there is no list `${name}`"))
+                    .help(format!("define it as `[list.{name}]` in a rules file"))
+                    .suggest(name, known),
+            );
+        };
+        let wanted = match (scalar, sort) {
+            (Scalar::Ip, _) => ListKind::Ip,
+            (Scalar::Int, Sort::Asn) => ListKind::Asn,
+            (Scalar::String, Sort::Country) => ListKind::Country,
+            (Scalar::String, _) => ListKind::String,
+            (Scalar::Int | Scalar::Bool, _) => {
+                return self.fault(
+                    Diagnostic::new(right.span.clone(), "no kind of list holds such values").help("write `in {…}`"),
+                );
+            }
+        };
+        if list.kind() != wanted {
+            return self.fault(
+                Diagnostic::new(
+                    right.span.clone(),
+                    format!("`${name}` is a list of kind \"{}\"", list.kind().as_str()),
+                )
+                .expected(format!("expected a list of kind \"{}\"", wanted.as_str())),
+            );
+        }
+        Some(Test::InList(list.clone()))
+    }
+}
+
+/// An unquoted word where a value should be.
+fn bare_word(right: &At<Right>, written: &str) -> Diagnostic {
+    let fault = Diagnostic::new(right.span.clone(), format!("`{written}` is no value"));
+    let number = written.strip_prefix("AS").or_else(|| written.strip_prefix("as"));
+    match (number.filter(|number| literals::parse_int(number).is_some()), written) {
+        (Some(number), _) => fault.help(format!("an autonomous system is written as a number: {number}")),
+        (None, "true" | "false") => fault.help("conditions are not compared: write the condition, or `not` before it"),
+        (None, _) => fault
+            .expected("expected a string in double quotes, a number or an address")
+            .help(format!("if it is a string, write \"{written}\"")),
+    }
+}
+
+/// What the values look like; what is made of a field by a function looks like anything.
+fn sort_of(value: &Value) -> Sort {
+    match &value.base {
+        Base::Field(field) if value.steps.is_empty() => field.sort,
+        Base::Field(_) | Base::Call(_) | Base::Literal(_) => Sort::Any,
+    }
+}
+
+pub(super) fn described(ty: Type) -> String {
+    match ty {
+        Type::One(Scalar::Bool) => "a Bool".to_owned(),
+        Type::One(Scalar::Int) => "an Int".to_owned(),
+        Type::One(Scalar::String) => "a String".to_owned(),
+        Type::One(Scalar::Ip) => "an IP address".to_owned(),
+        Type::Array(scalar) => format!("an Array<{scalar}>"),
+        Type::Each(scalar) => format!("each {scalar} of an array"),
+        Type::Map => "a map of arrays".to_owned(),
+    }
+}
+
+/// How a value is used in a condition.
+fn example_of(value: &Value) -> String {
+    let key = match value.steps.last() {
+        Some(Step::Each) => "",
+        Some(Step::Key(_) | Step::Index(_)) | None => "[*]",
+    };
+    match value.ty {
+        Type::BOOL | Type::Array(Scalar::Bool) | Type::Each(Scalar::Bool) => format!("write `{value}`"),
+        Type::INT => format!("compare it: `{value} eq 1`"),
+        Type::IP => format!("compare it: `{value} in {{10.0.0.0/8}}`"),
+        Type::One(_) => format!("compare it: `{value} eq \"…\"`"),
+        Type::Array(_) | Type::Each(_) => format!("look at its elements: `any({value}{key} eq \"…\")` or `{value}[0]`"),
+        Type::Map => format!("look at one name: `any({value}[\"name\"][*] eq \"…\")`"),
+    }
+}

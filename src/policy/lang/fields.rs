@@ -1,0 +1,533 @@
+//! Every field there is: one table that the checker, the interpreter and the documentation read.
+
+use std::{borrow::Cow, net::IpAddr};
+
+use http::header;
+
+use super::{
+    request::{Input, form_decoded, is_named},
+    types::{Datum, Scalar, Type},
+};
+use crate::policy::{
+    countries,
+    user_agents::{Catalogue, Category},
+};
+
+/// A fact that expressions can name.
+#[derive(Debug)]
+pub struct Field {
+    /// As expressions write it.
+    pub name: &'static str,
+    /// What it is, in a sentence or two.
+    pub doc: &'static str,
+    /// An expression that uses it.
+    pub example: &'static str,
+    /// What its values look like, to find comparisons that can never hold.
+    pub sort: Sort,
+    /// The source that it needs.
+    pub needs: Option<GeoFact>,
+    /// Whether its values may be shown.
+    pub secrecy: Secrecy,
+    /// How it is read.
+    pub read: Read,
+}
+
+/// What the values of a field look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sort {
+    /// Anything of the type.
+    Any,
+    /// A country code.
+    Country,
+    /// A continent code.
+    Continent,
+    /// An autonomous system's number.
+    Asn,
+    /// A host name in lower case.
+    Host,
+    /// A method in upper case.
+    Method,
+    /// A version of HTTP.
+    Version,
+    /// A path, which begins with a slash.
+    Path,
+    /// An extension in lower case, without its dot.
+    Extension,
+    /// The name of a site.
+    Site,
+    /// A category of the user agent catalogue.
+    Category,
+}
+
+/// A fact that only a configured source gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GeoFact {
+    /// The country of an address.
+    Country,
+    /// The continent of an address.
+    Continent,
+    /// The autonomous system of an address.
+    Asn,
+}
+
+/// Whether a field's values may appear in traces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Secrecy {
+    /// They may.
+    Open,
+    /// They hold credentials.
+    Secret,
+    /// Those under some keys hold credentials.
+    SomeKeys,
+}
+
+/// How a field is read, by type.
+#[derive(Debug, Clone, Copy)]
+pub enum Read {
+    /// True or false.
+    Bool(for<'a> fn(&Input<'a>) -> bool),
+    /// An integer.
+    Int(for<'a> fn(&Input<'a>) -> i64),
+    /// Bytes.
+    String(for<'a> fn(&Input<'a>) -> Cow<'a, [u8]>),
+    /// An address.
+    Ip(for<'a> fn(&Input<'a>) -> IpAddr),
+    /// Strings in order.
+    Strings(for<'a> fn(&Input<'a>) -> Vec<Cow<'a, [u8]>>),
+    /// Names with strings.
+    Map(&'static MapField),
+}
+
+/// How a map is read.
+#[derive(Debug)]
+pub struct MapField {
+    /// The strings under a name; none when it is missing.
+    pub lookup: for<'a> fn(&Input<'a>, &str) -> Vec<Cow<'a, [u8]>>,
+    /// All strings under all names.
+    pub values: for<'a> fn(&Input<'a>) -> Vec<Cow<'a, [u8]>>,
+}
+
+impl Field {
+    /// The field of this name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        ALL.iter().find(|field| field.name == name)
+    }
+
+    /// The type of its values.
+    pub fn ty(&self) -> Type {
+        match self.read {
+            Read::Bool(_) => Type::BOOL,
+            Read::Int(_) => Type::INT,
+            Read::String(_) => Type::STRING,
+            Read::Ip(_) => Type::IP,
+            Read::Strings(_) => Type::Array(Scalar::String),
+            Read::Map(_) => Type::Map,
+        }
+    }
+
+    /// Its value.
+    pub fn value<'a>(&self, input: &Input<'a>) -> Datum<'a> {
+        match self.read {
+            Read::Bool(read) => Datum::Bool(read(input)),
+            Read::Int(read) => Datum::Int(read(input)),
+            Read::String(read) => Datum::Text(read(input)),
+            Read::Ip(read) => Datum::Ip(read(input)),
+            Read::Strings(read) => Datum::strings(read(input)),
+            Read::Map(map) => Datum::Map(map, *input),
+        }
+    }
+
+    /// Whether what it says under `key` may appear in traces.
+    pub fn is_secret(&self, key: Option<&str>) -> bool {
+        match self.secrecy {
+            Secrecy::Open => false,
+            Secrecy::Secret => true,
+            Secrecy::SomeKeys => key.is_none_or(|key| SECRET_HEADERS.contains(&key)),
+        }
+    }
+}
+
+/// Headers whose values are credentials.
+pub const SECRET_HEADERS: [&str; 8] = [
+    "authorization",
+    "cookie",
+    "proxy-authorization",
+    "x-api-key",
+    "x-auth-token",
+    "x-access-token",
+    "x-csrf-token",
+    "x-amz-security-token",
+];
+
+const HEADERS: MapField = MapField {
+    lookup: |input, name| {
+        let lines = input.facts.headers.get_all(name).iter();
+        lines.map(|line| Cow::Borrowed(line.as_bytes())).collect()
+    },
+    values: |input| {
+        input
+            .facts
+            .headers
+            .values()
+            .map(|line| Cow::Borrowed(line.as_bytes()))
+            .collect()
+    },
+};
+
+const ARGUMENTS: MapField = MapField {
+    lookup: |input, name| {
+        let named = input.arguments().filter(|(sent, _)| is_named(sent, name));
+        named.map(|(_, value)| Cow::Borrowed(value)).collect()
+    },
+    values: |input| input.arguments().map(|(_, value)| Cow::Borrowed(value)).collect(),
+};
+
+const COOKIES: MapField = MapField {
+    lookup: |input, name| {
+        let named = input.cookies().filter(|(sent, _)| is_named(sent, name));
+        named.map(|(_, value)| Cow::Borrowed(value)).collect()
+    },
+    values: |input| input.cookies().map(|(_, value)| Cow::Borrowed(value)).collect(),
+};
+
+/// All fields, by name.
+pub static ALL: &[Field] = &[
+    Field {
+        doc: "The Cookie header as sent; several lines are joined with `; `. `\"\"` when it is missing.",
+        example: r#"http.cookie contains "beta=1""#,
+        secrecy: Secrecy::Secret,
+        ..string("http.cookie", |input| input.joined_header(header::COOKIE, "; "))
+    },
+    Field {
+        doc: "The host, lower-cased, without port or trailing dot.",
+        example: r#"http.host in {"example.com" "www.example.com"}"#,
+        sort: Sort::Host,
+        ..string("http.host", |input| text(input.facts.host.name.as_str()))
+    },
+    Field {
+        doc: "The Referer header as sent, the first one if there are several; `\"\"` when it is missing. \
+              To compare its host, use `portcullis.referer.host`.",
+        example: r#"http.referer eq """#,
+        ..string("http.referer", |input| {
+            Cow::Borrowed(input.first_header(header::REFERER))
+        })
+    },
+    Field {
+        doc: "The cookies by name, with their values as sent. A name is compared as sent and percent-decoded.",
+        example: r#"any(http.request.cookies["session"][*] eq "test")"#,
+        secrecy: Secrecy::Secret,
+        ..map("http.request.cookies", &COOKIES)
+    },
+    Field {
+        doc: "The whole URL: scheme, host without port, path and query.",
+        example: r#"http.request.full_uri wildcard "https://*.example.com/private/*""#,
+        ..string("http.request.full_uri", |input| {
+            owned(format!("{}://{}{}", input.scheme(), input.facts.host.name, input.uri()))
+        })
+    },
+    Field {
+        doc: "The headers by lower-case name, each with the values of its lines. Hop-by-hop headers are none.",
+        example: r#"any(http.request.headers["x-requested-with"][*] eq "XMLHttpRequest")"#,
+        secrecy: Secrecy::SomeKeys,
+        ..map("http.request.headers", &HEADERS)
+    },
+    Field {
+        doc: "The names of the headers, in lower case; a name that occurs twice is there once.",
+        example: r#"any(http.request.headers.names[*] eq "x-debug")"#,
+        ..strings("http.request.headers.names", |input| {
+            input.facts.headers.keys().map(|name| text(name.as_str())).collect()
+        })
+    },
+    Field {
+        doc: "The values of all headers.",
+        example: r#"any(http.request.headers.values[*] contains "${jndi:")"#,
+        secrecy: Secrecy::Secret,
+        ..strings("http.request.headers.values", HEADERS.values)
+    },
+    Field {
+        doc: "The method, in upper case.",
+        example: r#"http.request.method in {"PUT" "DELETE"}"#,
+        sort: Sort::Method,
+        ..string("http.request.method", |input| text(input.facts.method))
+    },
+    Field {
+        doc: "When the request came, in seconds since 1970; the same as `portcullis.now`.",
+        example: "http.request.timestamp.sec gt 1798761600",
+        ..int("http.request.timestamp.sec", |input| input.facts.now.0)
+    },
+    Field {
+        doc: "Path and query: the canonical path, the query as sent.",
+        example: r#"http.request.uri contains "/download?file=""#,
+        sort: Sort::Path,
+        ..string("http.request.uri", |input| match input.uri() {
+            Cow::Borrowed(uri) => text(uri),
+            Cow::Owned(uri) => owned(uri),
+        })
+    },
+    Field {
+        doc: "The query's arguments by name, with their values as sent (see `url_decode`). A name is compared as sent and \
+              decoded, since the application decodes it too.",
+        example: r#"any(http.request.uri.args["debug"][*] eq "1")"#,
+        ..map("http.request.uri.args", &ARGUMENTS)
+    },
+    Field {
+        doc: "The names of the query's arguments, decoded.",
+        example: r#"any(http.request.uri.args.names[*] eq "debug")"#,
+        ..strings("http.request.uri.args.names", |input| {
+            input
+                .arguments()
+                .map(|(name, _)| Cow::Owned(form_decoded(name)))
+                .collect()
+        })
+    },
+    Field {
+        doc: "The values of the query's arguments, as sent (see `url_decode`).",
+        example: r#"any(url_decode(http.request.uri.args.values[*])[*] contains "<script")"#,
+        ..strings("http.request.uri.args.values", ARGUMENTS.values)
+    },
+    Field {
+        doc: "The canonical path: unreserved characters decoded, `//` merged, dot segments removed. A path that an origin \
+              could read in another way is judged under every reading.",
+        example: r#"starts_with(http.request.uri.path, "/admin/")"#,
+        sort: Sort::Path,
+        ..string("http.request.uri.path", |input| text(input.path))
+    },
+    Field {
+        doc: "What follows the last dot of the path's last segment, in lower case; `\"\"` when there is no dot.",
+        example: r#"http.request.uri.path.extension in {"php" "asp"}"#,
+        sort: Sort::Extension,
+        ..string("http.request.uri.path.extension", |input| {
+            let extension = input.extension();
+            if extension.bytes().any(|b| b.is_ascii_uppercase()) {
+                owned(extension.to_ascii_lowercase())
+            } else {
+                text(extension)
+            }
+        })
+    },
+    Field {
+        doc: "The query as sent, without its `?`.",
+        example: r#"http.request.uri.query contains "union+select""#,
+        ..string("http.request.uri.query", |input| text(input.facts.target.query()))
+    },
+    Field {
+        doc: "`HTTP/1.0`, `HTTP/1.1` or `HTTP/2`.",
+        example: r#"http.request.version eq "HTTP/1.0""#,
+        sort: Sort::Version,
+        ..string("http.request.version", |input| text(input.facts.version.as_str()))
+    },
+    Field {
+        doc: "The User-Agent header as sent, the first one if there are several; `\"\"` when it is missing.",
+        example: r#"lower(http.user_agent) contains "curl/""#,
+        ..string("http.user_agent", |input| {
+            Cow::Borrowed(input.first_header(header::USER_AGENT))
+        })
+    },
+    Field {
+        doc: "The X-Forwarded-For header; several lines are joined with `, `. `\"\"` when it is missing. \
+              Anyone can send it: who is really asking is `ip.src`.",
+        example: r#"http.x_forwarded_for ne """#,
+        ..string("http.x_forwarded_for", |input| {
+            input.joined_header(header::HeaderName::from_static("x-forwarded-for"), ", ")
+        })
+    },
+    Field {
+        doc: "Who is asking: the client's address, after trusted proxies. An IPv4-mapped address is the IPv4 address.",
+        example: "ip.src in {203.0.113.0/24 2001:db8::/32}",
+        ..ip("ip.src", |input| input.facts.client.ip.addr())
+    },
+    Field {
+        doc: "The number of the client's autonomous system; 0 when it is unknown.",
+        example: "ip.src.asnum in {64496 64500..64510}",
+        sort: Sort::Asn,
+        needs: Some(GeoFact::Asn),
+        ..int("ip.src.asnum", |input| i64::from(input.facts.client.geo.asn))
+    },
+    Field {
+        doc: "The client's continent: `AF`, `AN`, `AS`, `EU`, `NA`, `OC`, `SA`; `XX` when it is unknown.",
+        example: r#"ip.src.continent eq "EU""#,
+        sort: Sort::Continent,
+        needs: Some(GeoFact::Continent),
+        ..string("ip.src.continent", |input| {
+            owned(input.facts.client.geo.continent.as_str())
+        })
+    },
+    Field {
+        doc: "The client's country (ISO 3166-1 alpha-2); `XX` when it is unknown, private addresses included; `T1` for Tor.",
+        example: r#"not ip.src.country in {"DE" "AT" "CH"}"#,
+        sort: Sort::Country,
+        needs: Some(GeoFact::Country),
+        ..string("ip.src.country", |input| owned(input.facts.client.geo.country.as_str()))
+    },
+    Field {
+        doc: "Whether the client's country is a member of the European Union; false when it is unknown.",
+        example: "ip.src.is_in_european_union",
+        needs: Some(GeoFact::Country),
+        ..bool("ip.src.is_in_european_union", |input| {
+            countries::is_in_european_union(input.facts.client.geo.country)
+        })
+    },
+    Field {
+        doc: "When the request came, in seconds since 1970.",
+        example: "portcullis.now lt 1798761600",
+        ..int("portcullis.now", |input| input.facts.now.0)
+    },
+    Field {
+        doc: "The host that the Referer leads to, parsed as browsers do, in lower case; `\"\"` when there is none.",
+        example: r#"portcullis.referer.host eq "partner.example""#,
+        sort: Sort::Host,
+        ..string("portcullis.referer.host", |input| {
+            input
+                .referer_host()
+                .map_or(Cow::Borrowed(b""), |host| owned(host.as_str()))
+        })
+    },
+    Field {
+        doc: "Whether the Referer leads to the request's own host or to one that the site names.",
+        example: r#"http.referer ne "" and not portcullis.referer.is_own"#,
+        ..bool("portcullis.referer.is_own", |input| input.referer_is_own())
+    },
+    Field {
+        doc: "The name of the site that the host leads to.",
+        example: r#"portcullis.site eq "main""#,
+        sort: Sort::Site,
+        ..string("portcullis.site", |input| text(&input.facts.site.name))
+    },
+    Field {
+        doc: "What the catalogue of user agents says of `http.user_agent`; `\"\"` when it says nothing.",
+        example: r#"portcullis.user_agent.category eq "ai_crawler""#,
+        sort: Sort::Category,
+        ..string("portcullis.user_agent.category", |input| {
+            let category = Catalogue::shipped().category(input.first_header(header::USER_AGENT));
+            text(category.map_or("", Category::as_str))
+        })
+    },
+    Field {
+        doc: "The whole URL as sent, port included.",
+        example: r#"raw.http.request.full_uri contains "%2e""#,
+        ..string("raw.http.request.full_uri", |input| {
+            let facts = input.facts;
+            owned(format!(
+                "{}://{}{}",
+                input.scheme(),
+                facts.host.authority(),
+                facts.target.raw()
+            ))
+        })
+    },
+    Field {
+        doc: "Path and query as sent.",
+        example: r#"raw.http.request.uri contains "/./""#,
+        sort: Sort::Path,
+        ..string("raw.http.request.uri", |input| text(input.facts.target.raw()))
+    },
+    Field {
+        doc: "The path as sent. What is forwarded is the canonical path: locks belong on `http.request.uri.path`.",
+        example: r#"raw.http.request.uri.path contains "//""#,
+        sort: Sort::Path,
+        ..string("raw.http.request.uri.path", |input| text(input.facts.target.raw_path()))
+    },
+    Field {
+        doc: "The query as sent, without its `?`; queries are never rewritten.",
+        example: r#"raw.http.request.uri.query contains "%00""#,
+        ..string("raw.http.request.uri.query", |input| text(input.raw_query()))
+    },
+    Field {
+        doc: "Whether the client speaks TLS: to us, or to a trusted proxy that says so.",
+        example: "not ssl",
+        ..bool("ssl", |input| input.facts.tls)
+    },
+];
+
+fn text(text: &str) -> Cow<'_, [u8]> {
+    Cow::Borrowed(text.as_bytes())
+}
+
+fn owned<'a>(text: impl Into<String>) -> Cow<'a, [u8]> {
+    Cow::Owned(text.into().into_bytes())
+}
+
+const fn field(name: &'static str, read: Read) -> Field {
+    Field {
+        name,
+        doc: "",
+        example: "",
+        sort: Sort::Any,
+        needs: None,
+        secrecy: Secrecy::Open,
+        read,
+    }
+}
+
+const fn string(name: &'static str, read: for<'a> fn(&Input<'a>) -> Cow<'a, [u8]>) -> Field {
+    field(name, Read::String(read))
+}
+
+const fn strings(name: &'static str, read: for<'a> fn(&Input<'a>) -> Vec<Cow<'a, [u8]>>) -> Field {
+    field(name, Read::Strings(read))
+}
+
+const fn int(name: &'static str, read: for<'a> fn(&Input<'a>) -> i64) -> Field {
+    field(name, Read::Int(read))
+}
+
+const fn bool(name: &'static str, read: for<'a> fn(&Input<'a>) -> bool) -> Field {
+    field(name, Read::Bool(read))
+}
+
+const fn ip(name: &'static str, read: for<'a> fn(&Input<'a>) -> IpAddr) -> Field {
+    field(name, Read::Ip(read))
+}
+
+const fn map(name: &'static str, read: &'static MapField) -> Field {
+    field(name, Read::Map(read))
+}
+
+/// Why a name that Cloudflare knows does not work here, and what does.
+pub(super) fn not_available(name: &str) -> Option<&'static str> {
+    let help = match name {
+        "ip.geoip.country" | "ip.src.geo.country" => "use `ip.src.country`",
+        "ip.geoip.continent" => "use `ip.src.continent`",
+        "ip.geoip.asnum" => "use `ip.src.asnum`",
+        "ip.geoip.is_in_european_union" => "use `ip.src.is_in_european_union`",
+        "http.request.timestamp.msec" => "use `http.request.timestamp.sec`",
+        "cf.client.bot" | "cf.bot_management.verified_bot" | "cf.verified_bot_category" | "cf.bot_management.score" => {
+            "use `portcullis.user_agent.category`; anyone can claim to be a bot, so it is fit for blocking only"
+        }
+        "cf.threat_score" => "use an address list of your own: `ip.src in $name`",
+        "cf.edge.server_port" | "tcp.dstport" => "listeners have their own ports; `ssl` says whether TLS is spoken",
+        "cf.zone.name" => "use `portcullis.site`",
+        "cf.random_seed" => "decisions depend on the request alone",
+        "http.request.headers.truncated" => "headers are never truncated here: too many or too large ones are refused",
+        _ if name.starts_with("http.request.body") => {
+            "bodies stream through and are never read; judge the head, such as the header `content-length`"
+        }
+        _ if name.starts_with("http.response") => "requests are judged before there is a response",
+        _ if name.starts_with("cf.tls") => "use `ssl` to tell TLS from plain HTTP",
+        _ if name.starts_with("cf.") => "fields that begin with `cf.` are Cloudflare's own",
+        _ if name.starts_with("http.request.jwt") => {
+            "tokens are not parsed; see `http.request.headers[\"authorization\"]`"
+        }
+        _ if name.starts_with("ip.geoip.") || is_finer_place(name) => {
+            "places are known by country, continent and autonomous system: `ip.src.country`, `ip.src.continent`, `ip.src.asnum`"
+        }
+        _ => return None,
+    };
+    Some(help)
+}
+
+fn is_finer_place(name: &str) -> bool {
+    const FINER: [&str; 10] = [
+        "city",
+        "lat",
+        "lon",
+        "metro_code",
+        "postal_code",
+        "region",
+        "region_code",
+        "subdivision_1_iso_code",
+        "subdivision_2_iso_code",
+        "timezone.name",
+    ];
+    name.strip_prefix("ip.src.").is_some_and(|rest| FINER.contains(&rest))
+}

@@ -1,0 +1,228 @@
+//! How what a field says is read from a request's head: arguments, cookies, header lines, extensions, the Referer.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode;
+
+use crate::policy::{facts::RequestFacts, normalize::HostName, site::HostPattern};
+
+/// What an expression is asked about: a request, under one reading of its path.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// The request.
+    pub facts: &'a RequestFacts<'a>,
+    /// The reading of the path being judged.
+    pub path: &'a str,
+}
+
+impl<'a> Input<'a> {
+    /// `/path?query`: the path as read, the query as sent.
+    pub fn uri(&self) -> Cow<'a, str> {
+        let target = self.facts.target;
+        if self.path == target.path() {
+            return Cow::Borrowed(target.forwarded());
+        }
+        let query = target.forwarded().get(target.path().len()..).unwrap_or("");
+        Cow::Owned(format!("{}{query}", self.path))
+    }
+
+    /// `https` or `http`.
+    pub fn scheme(&self) -> &'static str {
+        if self.facts.tls { "https" } else { "http" }
+    }
+
+    /// The query as sent, without its `?`.
+    pub fn raw_query(&self) -> &'a str {
+        self.facts.target.raw().split_once('?').map_or("", |(_, query)| query)
+    }
+
+    /// What follows the last dot of the path's last segment.
+    pub fn extension(&self) -> &'a str {
+        let segment = self.path.rsplit('/').next().unwrap_or("");
+        segment.rsplit_once('.').map_or("", |(_, extension)| extension)
+    }
+
+    /// A header's first line; empty when it is missing.
+    pub fn first_header(&self, name: http::HeaderName) -> &'a [u8] {
+        self.facts.headers.get(name).map_or(b"", |value| value.as_bytes())
+    }
+
+    /// A header's lines as one; empty when it is missing.
+    pub fn joined_header(&self, name: http::HeaderName, separator: &str) -> Cow<'a, [u8]> {
+        let mut lines = self.facts.headers.get_all(name).iter();
+        let Some(first) = lines.next() else {
+            return Cow::Borrowed(b"");
+        };
+        let mut joined = Cow::Borrowed(first.as_bytes());
+        for line in lines {
+            let joined = joined.to_mut();
+            joined.extend_from_slice(separator.as_bytes());
+            joined.extend_from_slice(line.as_bytes());
+        }
+        joined
+    }
+
+    /// The query's arguments, as sent.
+    pub fn arguments(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        pairs(self.facts.target.query().as_bytes(), b'&')
+    }
+
+    /// The cookies of all Cookie lines.
+    pub fn cookies(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        let lines = self.facts.headers.get_all(http::header::COOKIE).iter();
+        lines
+            .flat_map(|line| pairs(line.as_bytes(), b';'))
+            .map(|(name, value)| (name.trim_ascii(), value.trim_ascii()))
+    }
+
+    /// The host of the Referer; `None` when it is missing or no http(s) URL.
+    pub fn referer_host(&self) -> Option<HostName> {
+        referer_host(self.facts.headers.get(http::header::REFERER)?.as_bytes())
+    }
+
+    /// Whether the Referer's host is the request's own, or one that the site names.
+    pub fn referer_is_own(&self) -> bool {
+        let Some(host) = self.referer_host() else {
+            return false;
+        };
+        host == self.facts.host.name || self.facts.site.hosts.iter().any(|pattern| names(pattern, &host))
+    }
+}
+
+/// `a=1&b=2` by pieces; a piece without `=` is a name with an empty value.
+fn pairs(text: &[u8], separator: u8) -> impl Iterator<Item = (&[u8], &[u8])> {
+    text.split(move |byte| *byte == separator)
+        .filter(|piece| !piece.trim_ascii().is_empty())
+        .map(|piece| match piece.iter().position(|byte| *byte == b'=') {
+            Some(at) => (&piece[..at], &piece[at + 1..]),
+            None => (piece, &[][..]),
+        })
+}
+
+/// Whether a name as sent is the one asked for, as it stands or percent-decoded: applications decode before they look.
+pub(super) fn is_named(sent: &[u8], asked: &str) -> bool {
+    sent == asked.as_bytes()
+        || (sent.iter().any(|b| matches!(b, b'%' | b'+')) && form_decoded(sent) == asked.as_bytes())
+}
+
+/// `%xx` and `+` as HTML forms mean them; what is no valid escape stays.
+pub(super) fn form_decoded(text: &[u8]) -> Vec<u8> {
+    let spaced: Vec<u8> = text
+        .iter()
+        .map(|byte| if *byte == b'+' { b' ' } else { *byte })
+        .collect();
+    percent_decode(&spaced).collect()
+}
+
+/// `*` names no host: a site for every host has no own ones but the request's.
+fn names(pattern: &HostPattern, host: &HostName) -> bool {
+    match pattern {
+        HostPattern::Exact(name) => name == host,
+        HostPattern::Below(parent) => {
+            let below = host
+                .as_str()
+                .strip_suffix(parent.as_str())
+                .and_then(|rest| rest.strip_suffix('.'));
+            below.is_some_and(|label| !label.is_empty())
+        }
+        HostPattern::Any => false,
+    }
+}
+
+/// Reads the authority as browsers do, so that nothing which leads elsewhere looks like ours: a backslash is a slash,
+/// user information ends at the last `@`, the host ends at the port.
+fn referer_host(referer: &[u8]) -> Option<HostName> {
+    let referer = std::str::from_utf8(referer).ok()?;
+    let (scheme, rest) = referer.trim_matches(|c: char| c <= ' ').split_once(':')?;
+    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+        return None;
+    }
+    let rest = rest.strip_prefix(['/', '\\'])?.strip_prefix(['/', '\\'])?;
+    let authority = rest.split(['/', '\\', '?', '#']).next()?;
+    let host = authority.rsplit('@').next()?;
+    let port = host.rfind(']').map_or(0, |bracket| bracket + 1);
+    let name = match host[port..].find(':') {
+        Some(colon) => {
+            let digits = &host[port + colon + 1..];
+            if !digits.bytes().all(|b| b.is_ascii_digit()) {
+                return None;
+            }
+            &host[..port + colon]
+        }
+        None => host,
+    };
+    HostName::parse(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::Request;
+
+    fn host(referer: &str) -> String {
+        referer_host(referer.as_bytes()).map_or(String::new(), |host| host.to_string())
+    }
+
+    #[test]
+    fn a_referer_is_of_the_host_that_a_browser_would_go_to() {
+        assert_eq!(host("https://Example.COM/page?x#y"), "example.com");
+        assert_eq!(host("http://example.com:8080"), "example.com");
+        assert_eq!(host("https://evil.example/?x=example.com"), "evil.example");
+        assert_eq!(host("https://evil.example#@example.com"), "evil.example");
+        assert_eq!(host("https://example.com@evil.example/"), "evil.example");
+        assert_eq!(host("https://a@example.com@evil.example/"), "evil.example");
+        assert_eq!(host(r"https://evil.example\@example.com/"), "evil.example");
+        assert_eq!(host(r"https:\\evil.example\.example.com/"), "evil.example");
+        assert_eq!(host("https://user:pw@example.com:443/"), "example.com");
+    }
+
+    #[test]
+    fn what_is_no_url_has_no_host() {
+        for referer in [
+            "",
+            "example.com",
+            "//example.com/",
+            "ftp://example.com/",
+            "https:example.com",
+            "https:///x",
+            "about:blank",
+        ] {
+            assert_eq!(host(referer), "", "{referer}");
+        }
+        assert_eq!(host("https://example.com:80@evil/x"), "evil");
+        assert_eq!(host("https://example.com:pw/"), "");
+        assert_eq!(host("https://exa mple.com/"), "");
+    }
+
+    #[test]
+    fn own_hosts_are_the_requests_and_the_sites_but_not_any_host() {
+        let own = |request: Request, referer: &str| {
+            let request = request.header("referer", referer);
+            let facts = request.facts();
+            Input {
+                facts: &facts,
+                path: "/",
+            }
+            .referer_is_own()
+        };
+        let any = || Request::get("https://a.example/");
+        let named = || any().site("main", &["b.example", "*.c.example"]);
+        assert!(own(any(), "https://a.example/x"));
+        assert!(!own(any(), "https://evil.example/"));
+        assert!(own(named(), "https://b.example/"));
+        assert!(own(named(), "https://x.y.c.example/"));
+        assert!(!own(named(), "https://c.example/"));
+        assert!(!own(named(), "https://evilc.example/"));
+        assert!(!own(named(), "https://.c.example/"));
+    }
+
+    #[test]
+    fn the_extension_is_of_the_last_segment() {
+        let request = Request::get("/");
+        let facts = request.facts();
+        let extension = |path| Input { facts: &facts, path }.extension();
+        assert_eq!(extension("/a.b/c.tar.gz"), "gz");
+        assert_eq!(extension("/a.b/c"), "");
+        assert_eq!(extension("/.png"), "png");
+    }
+}

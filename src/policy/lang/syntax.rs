@@ -1,0 +1,152 @@
+//! An expression as written, before names and types are looked at: what the parser makes and the checker reads.
+
+use std::ops::Range;
+
+/// A stretch of the expression's text.
+pub(super) type Span = Range<usize>;
+
+/// Anything with its place.
+#[derive(Debug, Clone)]
+pub(super) struct At<T> {
+    pub(super) span: Span,
+    pub(super) node: T,
+}
+
+pub(super) type Syntax = At<Node>;
+
+#[derive(Debug, Clone)]
+pub(super) enum Node {
+    Not(Box<Syntax>),
+    Group(Logic, Vec<Syntax>),
+    Compare {
+        left: Box<Syntax>,
+        operator: At<Operator>,
+        right: At<Right>,
+    },
+    /// A field, call or literal, with what is in brackets behind it.
+    Path {
+        base: At<Base>,
+        steps: Vec<At<Step>>,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Base {
+    Name(String),
+    Call { name: At<String>, arguments: Vec<Syntax> },
+    Literal(Literal),
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Step {
+    Key(Literal),
+    Index(String),
+    Each,
+}
+
+/// A value written in the rule, not yet understood: what it means depends on what it is compared with.
+#[derive(Debug, Clone)]
+pub(super) enum Literal {
+    /// A number, an address, a network or a range.
+    Word(String),
+    /// A string's body as written.
+    Text { raw: bool, body: String },
+}
+
+/// What stands on the right of an operator.
+#[derive(Debug, Clone)]
+pub(super) enum Right {
+    Literal(Literal),
+    Set(Vec<At<Literal>>),
+    List(String),
+    /// A bare name: never right, but worth a good message.
+    Name(String),
+}
+
+/// How conditions are joined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Logic {
+    /// All hold.
+    And,
+    /// An odd number holds; of two, exactly one.
+    Xor,
+    /// At least one holds.
+    Or,
+}
+
+impl Logic {
+    /// As rules spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::And => "and",
+            Self::Xor => "xor",
+            Self::Or => "or",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Operator {
+    Relation(Relation),
+    Contains,
+    Matches,
+    Wildcard,
+    StrictWildcard,
+    In,
+}
+
+impl Operator {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Relation(relation) => relation.as_str(),
+            Self::Contains => "contains",
+            Self::Matches => "matches",
+            Self::Wildcard => "wildcard",
+            Self::StrictWildcard => "strict wildcard",
+            Self::In => "in",
+        }
+    }
+}
+
+/// How two values of one type relate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Relation {
+    /// `eq`, `==`
+    Equal,
+    /// `ne`, `!=`
+    NotEqual,
+    /// `lt`, `<`
+    Less,
+    /// `le`, `<=`
+    LessEqual,
+    /// `gt`, `>`
+    Greater,
+    /// `ge`, `>=`
+    GreaterEqual,
+}
+
+impl Relation {
+    /// In letters, as the canonical text has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Equal => "eq",
+            Self::NotEqual => "ne",
+            Self::Less => "lt",
+            Self::LessEqual => "le",
+            Self::Greater => "gt",
+            Self::GreaterEqual => "ge",
+        }
+    }
+
+    /// Whether values that compare so relate so.
+    pub fn holds(self, ordering: std::cmp::Ordering) -> bool {
+        match self {
+            Self::Equal => ordering.is_eq(),
+            Self::NotEqual => ordering.is_ne(),
+            Self::Less => ordering.is_lt(),
+            Self::LessEqual => ordering.is_le(),
+            Self::Greater => ordering.is_gt(),
+            Self::GreaterEqual => ordering.is_ge(),
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The language as a whole: cases that are data (`tests/cases/expressions`), and properties.
+
+use std::{fs, path::Path};
+
+use serde::Deserialize;
+
+use super::*;
+use crate::policy::{
+    list::{List, Lists},
+    network::IpRange,
+    testing::Request,
+};
+
+/// A file of cases. `[[request]]` states a request and what matches it; `[[fault]]` an expression that does not compile.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cases {
+    #[serde(default)]
+    request: Vec<RequestCase>,
+    #[serde(default)]
+    fault: Vec<FaultCase>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RequestCase {
+    url: Option<String>,
+    method: Option<String>,
+    ip: Option<String>,
+    country: Option<String>,
+    continent: Option<String>,
+    asn: Option<u32>,
+    now: Option<i64>,
+    /// The site's name, then its hosts.
+    site: Option<(String, Vec<String>)>,
+    #[serde(default)]
+    headers: Vec<(String, String)>,
+    #[serde(default)]
+    matches: Vec<String>,
+    #[serde(default)]
+    does_not_match: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FaultCase {
+    expression: String,
+    /// What the caret is under; for several faults, the first.
+    at: String,
+    /// Parts of the message, its label or its help.
+    says: Vec<String>,
+    /// How many faults there are, when not one.
+    faults: Option<usize>,
+    /// No geo source is configured.
+    #[serde(default)]
+    without_geo: bool,
+}
+
+impl RequestCase {
+    fn build(&self) -> Request {
+        let mut request = Request::get(self.url.as_deref().unwrap_or("https://example.com/"));
+        if let Some(method) = &self.method {
+            request = request.method(method);
+        }
+        if let Some(ip) = &self.ip {
+            request = request.ip(ip);
+        }
+        if let Some(country) = &self.country {
+            request = request.country(country);
+        }
+        if let Some(continent) = &self.continent {
+            request = request.continent(continent);
+        }
+        if let Some(asn) = self.asn {
+            request = request.asn(asn);
+        }
+        if let Some(now) = self.now {
+            request = request.now(now);
+        }
+        if let Some((name, hosts)) = &self.site {
+            let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+            request = request.site(name, &hosts);
+        }
+        self.headers
+            .iter()
+            .fold(request, |request, (name, value)| request.header(name, value))
+    }
+}
+
+fn lists() -> Lists {
+    let ranges = ["10.0.0.0/8", "2001:db8::/32"].map(|range| IpRange::parse(range).expect("a range"));
+    let embargo = ["KP", "IR"].map(|code| crate::policy::facts::Country::new(code).expect("a code"));
+    Lists::from_iter([
+        List::ip("office", ranges),
+        List::asn("hosting", [64496, 64500]),
+        List::country("embargo", embargo),
+        List::string("partners", ["partner.example", "friend.example"]),
+    ])
+}
+
+fn cases() -> Vec<(String, Cases)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/expressions");
+    let files = fs::read_dir(&folder).expect("the folder of cases");
+    let mut cases: Vec<(String, Cases)> = files
+        .map(|file| file.expect("a file").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .map(|path| {
+            let text = fs::read_to_string(&path).expect("a readable file");
+            let cases = toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            (path.file_name().expect("a name").to_string_lossy().into_owned(), cases)
+        })
+        .collect();
+    cases.sort_by(|a, b| a.0.cmp(&b.0));
+    assert!(!cases.is_empty());
+    cases
+}
+
+fn shown(faults: &[Diagnostic]) -> String {
+    faults.iter().map(|fault| format!("\n    {fault}")).collect()
+}
+
+#[test]
+fn every_expression_matches_the_requests_that_its_case_names() {
+    let lists = lists();
+    let environment = Environment::new(&lists);
+    let mut wrong = Vec::new();
+    for (file, cases) in cases() {
+        for case in cases.request {
+            let request = case.build();
+            let facts = request.facts();
+            let expected = case.matches.iter().map(|text| (text, true));
+            for (text, expected) in expected.chain(case.does_not_match.iter().map(|text| (text, false))) {
+                match Expression::compile(text, &environment) {
+                    Err(faults) => wrong.push(format!("{file}: {text}: does not compile{}", shown(&faults))),
+                    Ok(expression) => {
+                        let path = facts.target.path();
+                        if expression.matches(&facts, path) != expected {
+                            let trace = expression.trace(&facts, path);
+                            wrong.push(format!("{file}: {text}: expected {expected}: {trace:#?}"));
+                        }
+                        if expression.trace(&facts, path).outcome != expected {
+                            wrong.push(format!("{file}: {text}: the trace disagrees"));
+                        }
+                        match Expression::compile(expression.as_str(), &environment) {
+                            Ok(again) if again == expression => {}
+                            Ok(again) => wrong.push(format!("{file}: {text}: prints {expression}, then {again}")),
+                            Err(faults) => wrong.push(format!("{file}: {text}: prints {expression}{}", shown(&faults))),
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_fault_says_where_and_what() {
+    let lists = lists();
+    let sites = ["main".to_owned(), "shop".to_owned()];
+    let mut wrong = Vec::new();
+    for (file, cases) in cases() {
+        for case in cases.fault {
+            let environment = Environment {
+                geo: if case.without_geo {
+                    GeoKnown::NONE
+                } else {
+                    GeoKnown::ALL
+                },
+                sites: Some(&sites),
+                ..Environment::new(&lists)
+            };
+            let text = &case.expression;
+            let Err(faults) = Expression::compile(text, &environment) else {
+                wrong.push(format!("{file}: {text}: compiles"));
+                continue;
+            };
+            if faults.len() != case.faults.unwrap_or(1) {
+                wrong.push(format!("{file}: {text}: has {} faults{}", faults.len(), shown(&faults)));
+            }
+            let at = &text[faults[0].span.clone()];
+            if at != case.at {
+                wrong.push(format!("{file}: {text}: the caret is under `{at}`{}", shown(&faults)));
+            }
+            let said = faults[0].to_string();
+            for part in case.says.iter().filter(|part| !said.contains(*part)) {
+                wrong.push(format!("{file}: {text}: does not say `{part}`{}", shown(&faults)));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_examples_in_the_tables_compile() {
+    let lists = lists();
+    let examples = fields::ALL.iter().map(|field| (field.name, field.doc, field.example));
+    let examples = examples.chain(
+        functions::ALL
+            .iter()
+            .map(|function| (function.name, function.doc, function.example)),
+    );
+    for (name, doc, example) in examples {
+        let faults = Expression::compile(example, &Environment::new(&lists))
+            .err()
+            .unwrap_or_default();
+        assert!(faults.is_empty(), "{name}: {example}{}", shown(&faults));
+        assert!(!doc.is_empty() && example.contains(name), "{name}");
+    }
+}
+
+#[test]
+fn the_tables_are_sorted_and_name_everything_once() {
+    assert!(fields::ALL.is_sorted_by(|a, b| a.name < b.name));
+    assert!(functions::ALL.is_sorted_by(|a, b| a.name < b.name));
+}
