@@ -20,50 +20,34 @@ pub const SHIPPED_PAGE: &str = include_str!("../../../pages/403.html");
 /// How one site refuses.
 #[derive(Debug)]
 pub struct SiteAnswers {
-    pub(super) page: Page,
-    pub(super) document: Option<Template>,
+    /// The operator's page, with whatever it loads.
+    page: Option<Template>,
+    /// Ours: served with a policy that forbids everything but its own style. Also for what the operator's fails on.
+    shipped_page: Template,
+    document: Option<Template>,
     pub(super) not_found: NotFound,
     pub(super) status: RefusalStatus,
     pub(super) disclose: Disclose,
     pub(super) error_docs: Option<String>,
 }
 
-/// A refusal page.
-#[derive(Debug)]
-pub(super) enum Page {
-    /// Ours: served with a policy that forbids everything but its own style.
-    Shipped(Template),
-    /// The operator's, with whatever it loads, and ours for what it fails on.
-    Own { own: Template, shipped: Template },
-}
-
 impl SiteAnswers {
     /// Compiles a site's answers. `html` and `json` are the texts of `site.html_page` and `site.json_page`, if named.
     pub fn compile(site: &Site, html: Option<&Arc<Source>>, json: Option<&Arc<Source>>) -> Result<Self, Vec<Fault>> {
-        let mut faults = Vec::new();
-        let page = keep(html.map(|source| Template::compile(source, Format::Html)), &mut faults);
-        let document = keep(json.map(|source| Template::compile(source, Format::Json)), &mut faults);
-        if !faults.is_empty() {
-            return Err(faults);
-        }
-        let shipped = shipped_page();
         Ok(Self {
-            page: match page {
-                Some(own) => Page::Own { own, shipped },
-                None => Page::Shipped(shipped),
-            },
-            document,
             not_found: site.not_found.clone(),
             status: site.status,
             disclose: site.disclose,
             error_docs: site.error_docs.clone(),
+            ..Self::with_templates(html, json)?
         })
     }
 
     /// The answers to requests that no site can be found for: the shipped page, 403, the reason.
     pub fn shipped() -> Self {
         Self {
-            page: Page::Shipped(shipped_page()),
+            page: None,
+            shipped_page: shipped_page(),
             document: None,
             not_found: NotFound {
                 body: "Not Found\n".into(),
@@ -76,13 +60,27 @@ impl SiteAnswers {
         }
     }
 
-    /// The page, and whether it is the shipped one.
+    /// [`Self::shipped`] with a page and a document of one's own.
+    pub(super) fn with_templates(html: Option<&Arc<Source>>, json: Option<&Arc<Source>>) -> Result<Self, Vec<Fault>> {
+        let mut faults = Vec::new();
+        let page = keep(html.map(|source| Template::compile(source, Format::Html)), &mut faults);
+        let document = keep(json.map(|source| Template::compile(source, Format::Json)), &mut faults);
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        Ok(Self {
+            page,
+            document,
+            ..Self::shipped()
+        })
+    }
+
+    /// The page, and whether it is the shipped one. A page may fail on what no trial could show; the refusal stands, in
+    /// our looks.
     pub(super) fn render_page(&self, values: &Values<'_>) -> (String, bool) {
-        let shipped = |template: &Template| (template.render(values).unwrap_or_default(), true);
-        match &self.page {
-            Page::Shipped(template) => shipped(template),
-            // A page may fail on what no trial could show. The refusal stands; only its looks are ours.
-            Page::Own { own, shipped: ours } => own.render(values).map_or_else(|_| shipped(ours), |page| (page, false)),
+        match self.page.as_ref().and_then(|page| page.render(values).ok()) {
+            Some(page) => (page, false),
+            None => (self.shipped_page.render(values).unwrap_or_default(), true),
         }
     }
 

@@ -8,6 +8,8 @@ mod body;
 mod parts;
 mod respond;
 mod template;
+#[cfg(test)]
+mod tests;
 mod trial;
 mod values;
 mod words;
@@ -20,7 +22,7 @@ use crate::policy::{
     client::ClientIp,
     decision::Reason,
     facts::Country,
-    rule::{Rule, Timestamp},
+    rule::{self, Rule, Timestamp},
 };
 
 /// Everything that a refusal depends on, besides the site's answers.
@@ -31,8 +33,8 @@ pub struct Refusal<'a> {
     /// The status for this case of a reason that has several (`too_large`: 413, 414, 431); `None`: the reason's usual.
     /// Of no effect on refusals by policy, whose status is the rule's or the site's.
     pub status: Option<StatusCode>,
-    /// The deciding rule.
-    pub rule: Option<&'a Rule>,
+    /// What is told of the deciding rule.
+    pub rule: Option<DecidingRule<'a>>,
     /// The request's method: HEAD gets no body.
     pub method: &'a Method,
     /// The request's headers: `Accept` and `Sec-Fetch-Mode` choose the representation.
@@ -47,6 +49,24 @@ pub struct Refusal<'a> {
     pub host: Option<&'a str>,
     /// When the request was made.
     pub now: Timestamp,
+}
+
+/// All that a refusal can tell of the rule behind it. Its note, owner and expression are not for clients.
+#[derive(Debug, Clone, Copy)]
+pub struct DecidingRule<'a> {
+    /// Its id, shown if the site discloses rules.
+    pub id: &'a str,
+    /// What it answers instead of the site.
+    pub response: Option<&'a rule::Response>,
+}
+
+impl<'a> From<&'a Rule> for DecidingRule<'a> {
+    fn from(rule: &'a Rule) -> Self {
+        Self {
+            id: rule.id.as_str(),
+            response: rule.response.as_ref(),
+        }
+    }
 }
 
 /// What to do with a refused client.

@@ -21,7 +21,7 @@ const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
 impl SiteAnswers {
     /// The answer to a refused request.
     pub fn respond(&self, refusal: &Refusal<'_>) -> Answer {
-        let own = refusal.rule.and_then(|rule| rule.response.as_ref());
+        let own = refusal.rule.and_then(|rule| rule.response);
         match self.status_of(refusal, own) {
             RefusalStatus::Close => Answer::Close,
             RefusalStatus::Conceal => Answer::Respond(self.conceal(refusal, own)),
@@ -43,9 +43,9 @@ impl SiteAnswers {
             headers.append(name, value.clone());
         }
         headers.insert(header::CONTENT_TYPE, self.not_found.content_type.clone());
-        let body = match own.and_then(|own| own.body.as_ref().map(|body| (own, body))) {
-            Some((own, body)) => {
-                headers.insert(header::CONTENT_TYPE, fixed_content_type(own));
+        let body = match own.and_then(fixed_body) {
+            Some((body, content_type)) => {
+                headers.insert(header::CONTENT_TYPE, content_type);
                 body
             }
             None => &self.not_found.body,
@@ -58,9 +58,9 @@ impl SiteAnswers {
     fn refuse(&self, refusal: &Refusal<'_>, status: StatusCode, own: Option<&rule::Response>) -> Response<Bytes> {
         let mut headers = HeaderMap::with_capacity(8);
         add_own(&mut headers, own);
-        let body = match own.and_then(|own| own.body.as_ref().map(|body| (own, body))) {
-            Some((own, body)) => {
-                headers.insert(header::CONTENT_TYPE, fixed_content_type(own));
+        let body = match own.and_then(fixed_body) {
+            Some((body, content_type)) => {
+                headers.insert(header::CONTENT_TYPE, content_type);
                 Bytes::copy_from_slice(body.as_bytes())
             }
             None => self.negotiated(refusal, status, &mut headers),
@@ -107,11 +107,14 @@ fn media_type(headers: &HeaderMap) -> MediaType {
     accept::choose(headers, offers).unwrap_or(Plain)
 }
 
-fn fixed_content_type(own: &rule::Response) -> HeaderValue {
-    own.content_type
+/// The body that a rule names, and its media type.
+fn fixed_body(own: &rule::Response) -> Option<(&str, HeaderValue)> {
+    let content_type = own
+        .content_type
         .as_deref()
         .and_then(|content_type| HeaderValue::from_str(content_type).ok())
-        .unwrap_or(HeaderValue::from_static("text/plain; charset=utf-8"))
+        .unwrap_or(HeaderValue::from_static("text/plain; charset=utf-8"));
+    Some((own.body.as_deref()?, content_type))
 }
 
 /// The rule's headers take the place of the site's of the same name; among themselves they add up (`Set-Cookie`).

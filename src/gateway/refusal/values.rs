@@ -47,7 +47,7 @@ impl<'a> Values<'a> {
             Disclose::Reason | Disclose::Rule => (words.title, words.advice, Some(Cause::new(refusal.reason, &words))),
         };
         let rule = match disclose {
-            Disclose::Rule => refusal.rule.map(|rule| rule.id.as_str()),
+            Disclose::Rule => refusal.rule.map(|rule| rule.id),
             Disclose::Nothing | Disclose::Reason => None,
         };
         Self {
