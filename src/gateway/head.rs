@@ -8,7 +8,10 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
-    header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE},
+    header::{
+        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, ORIGIN, REFERER, TE, TRANSFER_ENCODING, UPGRADE,
+        USER_AGENT,
+    },
     request::Parts,
 };
 
@@ -92,6 +95,7 @@ pub fn check(parts: &Parts, policy: &HeaderPolicy) -> Result<CheckedHead, HeadEr
     if policy.has_look_alike(&parts.headers) {
         return Err(HeadError::malformed("a header name imitates another one"));
     }
+    check_single_headers(&parts.headers)?;
     check_framing(&parts.headers, version)?;
     Ok(CheckedHead {
         host,
@@ -176,6 +180,27 @@ fn host_header(headers: &HeaderMap) -> Result<Option<Host>, HeadError> {
     }
     let text = line.to_str().map_err(|_| HeadError::malformed("invalid host"))?;
     Ok(Some(Host::parse(text)?))
+}
+
+/// What rules read as one value. Sent twice, the origin may believe the one that no rule looked at.
+const SINGLE: [HeaderName; 8] = [
+    USER_AGENT,
+    REFERER,
+    ORIGIN,
+    AUTHORIZATION,
+    HeaderName::from_static("sec-fetch-site"),
+    HeaderName::from_static("sec-fetch-mode"),
+    HeaderName::from_static("sec-fetch-dest"),
+    HeaderName::from_static("sec-fetch-user"),
+];
+
+fn check_single_headers(headers: &HeaderMap) -> Result<(), HeadError> {
+    let twice = |name: &HeaderName| headers.get_all(name).iter().nth(1).is_some();
+    // Nearly every head has no name twice at all.
+    if headers.len() != headers.keys_len() && SINGLE.iter().any(twice) {
+        return Err(HeadError::malformed("a header that has one value came twice"));
+    }
+    Ok(())
 }
 
 /// Where the body ends must be beyond doubt: on any other reading the rest of it is a request that nobody judged.

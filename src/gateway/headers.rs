@@ -1,14 +1,14 @@
 //! The headers that the origin gets: what is taken from the client's, and what is ours.
 //!
-//! In order: [`remove_hop_by_hop`], then rules see the headers, then [`HeaderPolicy::set_for_origin`]. So rules see what the
-//! client said of itself (`X-Forwarded-For`, …), and the origin sees what we know.
+//! In order: [`HeaderPolicy::prepare_for_rules`], then rules see the headers, then [`HeaderPolicy::set_for_origin`]. So rules
+//! see what the client said of itself (`X-Forwarded-For`, …), and the origin sees what we know.
 
 use std::{fmt::Write as _, net::IpAddr};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{
-        CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+        CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
         TRANSFER_ENCODING, UPGRADE,
     },
 };
@@ -124,18 +124,19 @@ impl HeaderPolicy {
         name.starts_with("x-forwarded-") || self.client_ip == name || IDENTITY.iter().any(|identity| identity == name)
     }
 
-    /// Removes what is for this connection only, and what the client names so in `Connection`: rules do not see it, nor
-    /// does the origin.
+    /// Makes the client's headers what rules and the origin both see: without those that are for this connection only or
+    /// that the client names so in `Connection`, and with one `Cookie`.
     ///
     /// A client behind a trusted proxy that passes `Connection` on could name the proxy's own headers there, and so take
     /// away the proxy's word: these stay, as does what frames the message.
-    pub fn remove_hop_by_hop(&self, headers: &mut HeaderMap, trust: Trust) {
+    pub fn prepare_for_rules(&self, headers: &mut HeaderMap, trust: Trust) {
         remove_connection_headers(headers, |name| {
             FRAMING.contains(name) || (trust == Trust::Trusted && self.says_who(name.as_str()))
         });
+        join_cookies(headers);
     }
 
-    /// Makes the client's headers the origin's. They must have been through [`Self::remove_hop_by_hop`].
+    /// Makes the client's headers the origin's. They must have been through [`Self::prepare_for_rules`].
     ///
     /// - What could override the judged path or host (`[headers] remove`) goes.
     /// - What says who the client is goes, unless a trusted proxy sent it.
@@ -179,6 +180,22 @@ fn set_connection_headers(headers: &mut HeaderMap, facts: &ForOrigin<'_>) {
         // RFC 9110 §10.1.4: who sends TE names it in Connection.
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+}
+
+/// HTTP/2 clients send a cookie a line; HTTP/1.1 knows one line (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut lines = headers.get_all(COOKIE).iter();
+    let (Some(first), Some(second)) = (lines.next(), lines.next()) else {
+        return;
+    };
+    let mut joined = first.as_bytes().to_vec();
+    for line in [second].into_iter().chain(lines) {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(line.as_bytes());
+    }
+    if let Ok(cookie) = HeaderValue::from_bytes(&joined) {
+        headers.insert(COOKIE, cookie);
     }
 }
 

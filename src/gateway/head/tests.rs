@@ -318,6 +318,18 @@ fn header_names_that_an_origin_may_take_for_ours_are_refused() {
     assert_eq!(with("/", "my_header: x\r\nX_Forwarded: x\r\n"), "a.test /");
 }
 
+#[test]
+fn headers_that_rules_read_as_one_value_come_once() {
+    let refused = "400 a header that has one value came twice";
+    for name in ["User-Agent", "Referer", "Origin", "Authorization", "Sec-Fetch-Site"] {
+        assert_eq!(with("/", &format!("{name}: x\r\n{name}: x\r\n")), refused, "{name}");
+    }
+    assert_eq!(
+        with("/", "Accept: x\r\nAccept: y\r\nCookie: a\r\nCookie: b\r\n"),
+        "a.test /"
+    );
+}
+
 fn http2(uri: Uri, headers: &[(&'static str, &'static str)]) -> String {
     let (mut parts, ()) = Request::new(()).into_parts();
     parts.version = Version::HTTP_2;

@@ -44,7 +44,7 @@ fn at_origin(policy: &HeaderPolicy, source: &str, mut headers: HeaderMap) -> Vec
         Trust::Untrusted
     };
     let way = hops(source, &headers, &settings).expect("addresses");
-    policy.remove_hop_by_hop(&mut headers, trust);
+    policy.prepare_for_rules(&mut headers, trust);
     let id = request_id(&headers, trust).cloned();
     let facts = ForOrigin {
         trust,
@@ -152,7 +152,7 @@ fn hop_by_hop_headers_and_those_named_in_connection_are_removed() {
         ("http2-settings", "x"),
         ("proxy-authorization", "x"),
     ]);
-    policy().remove_hop_by_hop(&mut lines, Trust::Untrusted);
+    policy().prepare_for_rules(&mut lines, Trust::Untrusted);
     assert_eq!(shown(&lines), ["content-length: 3", "host: a.test", "trailer: x"]);
 }
 
@@ -165,7 +165,7 @@ fn connection_cannot_take_away_a_trusted_proxys_word() {
         "{origin:?}"
     );
     let mut facts = headers(&lines);
-    policy().remove_hop_by_hop(&mut facts, Trust::Untrusted);
+    policy().prepare_for_rules(&mut facts, Trust::Untrusted);
     assert!(facts.is_empty());
 }
 
@@ -237,4 +237,11 @@ fn trailers_and_upgrades_are_asked_for_again_on_our_connection() {
         (headers.get(TE), headers.get(CONNECTION)),
         (Some(&"trailers".parse().expect("ok")), Some(&"te".parse().expect("ok")))
     );
+}
+
+#[test]
+fn cookies_of_several_lines_become_one() {
+    let mut lines = headers(&[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")]);
+    policy().prepare_for_rules(&mut lines, Trust::Untrusted);
+    assert_eq!(shown(&lines), ["cookie: a=1; b=2; c=3"]);
 }
