@@ -425,6 +425,23 @@ fn a_page_that_fails_on_a_request_leaves_the_refusal_to_the_shipped_one() {
     }
 }
 
+#[test]
+fn the_guide_names_every_variable_and_reason() {
+    let guide = include_str!("../../../docs/pages.md");
+    for variable in values::Variable::ALL {
+        assert!(
+            guide.contains(&format!("\n| `{}` |", variable.as_str())),
+            "{variable:?}"
+        );
+    }
+    for reason in Reason::ALL {
+        let words = words::words(reason);
+        let code = words.error_code.map(|code| code.to_string()).unwrap_or_default();
+        let row = format!("\n| `{}` | {} | {code}", reason.as_str(), words.status.as_u16());
+        assert!(guide.contains(&row), "{row}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_value_becomes_markup_in_a_page(id in any::<String>(), host in any::<String>(), rule in any::<String>()) {
