@@ -13,6 +13,8 @@ pub mod lang;
 pub mod list;
 pub mod network;
 pub mod normalize;
+pub mod phases;
+pub mod policy;
 pub mod rule;
 pub mod rules;
 pub mod site;

@@ -70,6 +70,16 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them, in the order of their phases.
+    pub const ALL: [Self; 6] = [
+        Self::IpAccess,
+        Self::Geo,
+        Self::Rule,
+        Self::Lockdown,
+        Self::UserAgent,
+        Self::Hotlink,
+    ];
+
     /// The table's name.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -110,6 +120,20 @@ pub enum Tier {
 }
 
 impl Phase {
+    /// All of them, in the order of evaluation.
+    pub const ALL: [Self; 7] = [
+        Self::IpAccess(Tier::Address),
+        Self::IpAccess(Tier::Asn),
+        Self::IpAccess(Tier::Place),
+        Self::Rule,
+        Self::Lockdown,
+        Self::UserAgent,
+        Self::Hotlink,
+    ];
+
+    /// The names, which no rule may have as its id.
+    pub const NAMES: [&'static str; 5] = ["ip_access", "rule", "lockdown", "user_agent", "hotlink"];
+
     /// The phase's name in `skip`, logs and metrics; the tiers of `ip_access` share one.
     pub fn as_str(self) -> &'static str {
         match self {

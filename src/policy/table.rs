@@ -74,8 +74,13 @@ impl<'s> Value<'s> {
     pub fn array(&self, faults: &mut Faults) -> Option<Vec<Value<'s>>> {
         match self.raw() {
             DeValue::Array(items) => Some(items.iter().map(|node| Value::new(self.source, node)).collect()),
-            _ => {
+            DeValue::Table(_) | DeValue::Datetime(_) => {
                 faults.push(self.mismatch("an array"));
+                None
+            }
+            DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) => {
+                let written = self.source.text.get(self.node.span()).unwrap_or("…");
+                faults.push(self.mismatch("an array").help(format!("write `[{written}]`")));
                 None
             }
         }
@@ -212,6 +217,11 @@ impl<'s> Table<'s> {
     /// The text it stands in.
     pub fn source(&self) -> &'s Arc<Source> {
         self.source
+    }
+
+    /// The keys and values as parsed.
+    pub fn entries(&self) -> &'s DeTable<'s> {
+        self.entries
     }
 
     /// The value of a key, unread. Taking it makes the key known.

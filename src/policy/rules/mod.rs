@@ -1,7 +1,153 @@
 //! The rule tables: each kind in its own file, from parsed TOML with its places to rules.
+//!
+//! Every kind is sugar for an expression, an action and a phase. A kind parses what its table says, so that faults stand at
+//! the very element, writes the expression that the table stands for, and has it compiled like any other. What
+//! `portcullis rules` prints is that text.
 
+mod common;
+mod custom;
 mod expires;
+mod geo;
 mod hosts;
+mod hotlink;
+mod ip_access;
+pub(super) mod lists;
+mod lockdown;
 mod response;
 mod spans;
+mod targets;
 mod text;
+mod urls;
+mod user_agent;
+
+use super::{
+    fault::{Fault, Faults, Place},
+    lang::{Diagnostic, Environment, Expression, GeoKnown},
+    list::{ListKind, Lists},
+    rule::{Kind, Rule, RuleId, SkipTarget, Timestamp},
+    site::{HostPattern, SiteFacts},
+    table::{Placed, Table},
+};
+
+use text::Condition;
+
+/// What an entry may refer to, and what it is checked against.
+pub(super) struct RuleEnvironment<'e> {
+    pub(super) lists: &'e Lists,
+    pub(super) sites: &'e [SiteFacts],
+    pub(super) site_names: &'e [String],
+    pub(super) geo: GeoKnown,
+    pub(super) now: Timestamp,
+}
+
+/// One table of a rule file, lowered.
+pub(super) struct Entry {
+    pub(super) id: RuleId,
+    /// Where the id is written, or the table begins.
+    pub(super) id_place: Place,
+    /// `false`: the id was derived from the table.
+    pub(super) id_is_written: bool,
+    /// What a `skip` names, to be found once all rules are known.
+    pub(super) skips: Vec<Placed<SkipTarget>>,
+    pub(super) rules: Vec<Rule>,
+}
+
+/// Reads one entry. `None`: it has faults.
+pub(super) fn read(kind: Kind, table: Table<'_>, env: &RuleEnvironment<'_>, faults: &mut Faults) -> Option<Entry> {
+    match kind {
+        Kind::IpAccess => ip_access::read(table, env, faults),
+        Kind::Geo => geo::read(table, env, faults),
+        Kind::Rule => custom::read(table, env, faults),
+        Kind::Lockdown => lockdown::read(table, env, faults),
+        Kind::UserAgent => user_agent::read(table, env, faults),
+        Kind::Hotlink => hotlink::read(table, env, faults),
+    }
+}
+
+impl RuleEnvironment<'_> {
+    fn language(&self) -> Environment<'_> {
+        Environment {
+            lists: self.lists,
+            geo: self.geo,
+            sites: Some(self.site_names),
+        }
+    }
+
+    /// Whether a text is an expression.
+    fn check(&self, text: &str) -> Result<(), Vec<Diagnostic>> {
+        Expression::compile(text, &self.language()).map(|_| ())
+    }
+
+    /// Compiles what an entry stands for; what is wrong with it is wrong with the entry at `place`.
+    fn compile(&self, condition: &Condition, place: &Place, faults: &mut Faults) -> Option<Expression> {
+        match Expression::compile(condition.as_str(), &self.language()) {
+            Ok(expression) => Some(expression),
+            Err(diagnostics) => {
+                for diagnostic in diagnostics {
+                    let fault = Fault::error(place.clone(), diagnostic.message).expected(diagnostic.expected);
+                    faults.push(diagnostic.help.into_iter().fold(fault, Fault::help));
+                }
+                None
+            }
+        }
+    }
+
+    /// The list that `$name` names, if it holds the right kind.
+    fn list(&self, name: &str, kind: ListKind, place: &Place, faults: &mut Faults) -> Option<String> {
+        match self.lists.named(name) {
+            Some(list) if list.kind() == kind => Some(name.to_owned()),
+            Some(list) => {
+                faults.push(
+                    Fault::error(place.clone(), format!("`${name}` is a list of kind \"{}\"", list.kind().as_str()))
+                        .expected(format!("expected a list of kind \"{}\"", kind.as_str())),
+                );
+                None
+            }
+            None => {
+                let known = self.lists.iter().filter(|list| list.kind() == kind).map(|list| list.name());
+                faults.push(
+                    Fault::error(place.clone(), format!("there is no list `${name}`"))
+                        .expected("the name of a list")
+                        .suggest(name, known)
+                        .help(format!("define it: [list.{name}] with `kind = \"{}\"`", kind.as_str())),
+                );
+                None
+            }
+        }
+    }
+
+    /// Whether some site may serve a host of the pattern.
+    fn is_served(&self, host: &HostPattern) -> bool {
+        self.sites.iter().flat_map(|site| &site.hosts).any(|served| served.overlaps(host))
+    }
+
+    fn require_country(&self, place: Place, faults: &mut Faults) {
+        if !self.geo.country {
+            faults.push(
+                Fault::error(place, "no configured source knows countries")
+                    .expected("this rule could never match")
+                    .help("set `country = \"builtin\"`, or a file, in [geoip]"),
+            );
+        }
+    }
+
+    fn require_continent(&self, place: Place, faults: &mut Faults) {
+        if !self.geo.continent {
+            faults.push(
+                Fault::error(place, "no configured source knows continents")
+                    .expected("this rule could never match")
+                    .help("set `country = \"builtin\"`, or a file with continents, in [geoip]"),
+            );
+        }
+    }
+
+    fn require_asn(&self, place: Place, faults: &mut Faults) {
+        if !self.geo.asn {
+            faults.push(
+                Fault::error(place, "no configured source knows autonomous systems")
+                    .expected("this rule could never match")
+                    .help("set `asn` in [geoip] to a file such as GeoLite2-ASN.mmdb"),
+            );
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! Writes expressions: the text that a friendly table stands for, and that `portcullis rules` prints.
 
+pub(super) use crate::policy::lang::quoted;
+
 /// A condition of the expression language as text, put together without a parenthesis too few or too many.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Condition {
@@ -94,31 +96,12 @@ impl Condition {
     }
 }
 
-/// A string as the expression language quotes it; a raw one where a backslash or a quote would need care.
-pub(super) fn quoted(text: &str) -> String {
-    if !text.contains(['"', '\\']) {
-        return format!("\"{text}\"");
-    }
-    let hashes = (1..)
-        .map(|count| "#".repeat(count))
-        .find(|hashes| !text.contains(&format!("\"{hashes}")));
-    let hashes = hashes.unwrap_or_default();
-    format!("r{hashes}\"{text}\"{hashes}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn single(text: &str) -> Condition {
         Condition::single(text)
-    }
-
-    #[test]
-    fn strings_with_quotes_and_backslashes_are_raw() {
-        assert_eq!(quoted("a"), r#""a""#);
-        assert_eq!(quoted(r"a\d"), r##"r#"a\d"#"##);
-        assert_eq!(quoted(r##"a"#b"##), r###"r##"a"#b"##"###);
     }
 
     #[test]

@@ -1,0 +1,222 @@
+//! The compiled policy: every rule of every file, in the order in which it is asked, and the lists they refer to.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::{
+    fault::{Fault, Faults, Place, Source},
+    lang::GeoKnown,
+    list::{List, Lists},
+    phases::Order,
+    rule::{Kind, Phase, Rule, RuleId, SkipTarget, Timestamp},
+    rules::{self, Entry, RuleEnvironment, lists},
+    site::SiteFacts,
+    table::{self, Placed, Table},
+};
+
+/// All rules and lists of one load, compiled and immutable.
+#[derive(Debug)]
+pub struct Policy {
+    pub(super) rules: Vec<Rule>,
+    pub(super) order: Order,
+    lists: Lists,
+}
+
+/// What rules are compiled against.
+pub struct PolicyEnvironment<'e> {
+    /// The sites, for locks that must hold on every host and for hosts that nothing serves.
+    pub sites: &'e [SiteFacts],
+    /// The geo facts that the configured sources give.
+    pub geo: GeoKnown,
+    /// Reads the files of lists.
+    pub files: &'e dyn ListFiles,
+    /// The time of the load, only to warn of rules that lapse soon.
+    pub now: Timestamp,
+}
+
+/// Reads the files that lists name: the policy itself touches none.
+pub trait ListFiles {
+    /// The file at `path`, which is as written in the list's table.
+    ///
+    /// # Errors
+    /// Why it cannot be read, in a few words.
+    fn read(&self, path: &str) -> Result<Arc<Source>, String>;
+}
+
+impl Policy {
+    /// Compiles rule files. `None` when a fault stops the load; `faults` then says why, and holds warnings in any case.
+    pub fn compile(sources: &[Arc<Source>], env: &PolicyEnvironment<'_>, faults: &mut Faults) -> Option<Self> {
+        let mut found = Faults::new();
+        let compiled = Self::read(sources, env, &mut found);
+        let stops = found.has_errors();
+        faults.extend(found);
+        if stops { None } else { compiled }
+    }
+
+    fn read(sources: &[Arc<Source>], env: &PolicyEnvironment<'_>, faults: &mut Faults) -> Option<Self> {
+        let documents: Vec<_> = sources.iter().map(|source| (source, table::parse(source, faults))).collect();
+        let mut files: Vec<Table<'_>> = documents
+            .iter()
+            .map(|(source, document)| Table::new(source, "a rule file", document.span(), document.get_ref()))
+            .collect();
+        let lists = read_lists(&mut files, env, faults);
+        let site_names: Vec<String> = env.sites.iter().map(|site| site.name.clone()).collect();
+        let environment = RuleEnvironment {
+            lists: &lists,
+            sites: env.sites,
+            site_names: &site_names,
+            geo: env.geo,
+            now: env.now,
+        };
+        let mut entries = Vec::new();
+        for file in &mut files {
+            for kind in Kind::ALL {
+                let tables = file.tables(kind.as_str(), faults);
+                entries.extend(tables.into_iter().filter_map(|table| rules::read(kind, table, &environment, faults)));
+            }
+        }
+        files.into_iter().for_each(|file| file.finish(faults));
+        unique_ids(&entries, faults);
+        Self::ordered(entries, lists, faults)
+    }
+
+    /// Puts the rules in the order in which they are asked: by phase, then as written.
+    fn ordered(entries: Vec<Entry>, lists: Lists, faults: &mut Faults) -> Option<Self> {
+        let mut skips = Vec::new();
+        let mut owned: Vec<(RuleId, Rule)> = Vec::new();
+        for entry in entries {
+            skips.extend(entry.skips.into_iter().map(|target| (entry.id.clone(), target)));
+            owned.extend(entry.rules.into_iter().map(|rule| (entry.id.clone(), rule)));
+        }
+        owned.sort_by_key(|(_, rule)| rule.phase);
+        let (ids, rules): (Vec<RuleId>, Vec<Rule>) = owned.into_iter().unzip();
+        let mut by_entry: HashMap<RuleId, Vec<usize>> = HashMap::new();
+        for (at, id) in ids.into_iter().enumerate() {
+            by_entry.entry(id).or_default().push(at);
+        }
+        check_skips(&skips, &by_entry, &rules, faults);
+        let order = Order::new(&rules, &by_entry);
+        Some(Self { rules, order, lists })
+    }
+
+    /// Every rule, in the order in which it is asked; disabled ones stand where they would be asked.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// Every list.
+    pub fn lists(&self) -> &Lists {
+        &self.lists
+    }
+
+    /// The list that rules call `$name`.
+    pub fn list(&self, name: &str) -> Option<&Arc<List>> {
+        self.lists.named(name)
+    }
+
+    /// How many enabled entries each kind has; an entry that lowers to several rules counts once.
+    pub fn counts(&self) -> impl Iterator<Item = (Kind, usize)> {
+        Kind::ALL.into_iter().map(|kind| {
+            let of_kind = self.rules.iter().filter(|rule| rule.kind == kind && rule.enabled);
+            let mut places: Vec<&Place> = of_kind.map(|rule| &rule.place).collect();
+            places.dedup();
+            (kind, places.len())
+        })
+    }
+}
+
+fn read_lists(files: &mut [Table<'_>], env: &PolicyEnvironment<'_>, faults: &mut Faults) -> Lists {
+    let mut lists = Lists::new();
+    let mut places: HashMap<String, Place> = HashMap::new();
+    for file in files {
+        let Some(mut tables) = file.value("list").and_then(|value| value.table("[list]", faults)) else {
+            continue;
+        };
+        for (Placed { value: name, place }, value) in tables.named() {
+            check_list_name(&name, &place, faults);
+            if let Some(first) = places.get(&name) {
+                faults.push(
+                    Fault::error(place, format!("the list `{name}` is defined twice"))
+                        .expected("another name")
+                        .help(format!("it is first defined at {first}")),
+                );
+                continue;
+            }
+            places.insert(name.clone(), place);
+            let list = value
+                .table(&format!("[list.{name}]"), faults)
+                .and_then(|table| lists::read(&name, table, env.files, faults));
+            if let Some(list) = list {
+                lists.insert(list);
+            }
+        }
+    }
+    lists
+}
+
+fn check_list_name(name: &str, place: &Place, faults: &mut Faults) {
+    let valid = name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    if !valid {
+        faults.push(
+            Fault::error(place.clone(), format!("`{name}` is no name for a list"))
+                .expected("expected a-z, 0-9 and `_`, beginning with a letter"),
+        );
+    }
+}
+
+/// Two rules with one id could not be told apart in logs, metrics and `skip`.
+fn unique_ids(entries: &[Entry], faults: &mut Faults) {
+    let mut first: HashMap<&str, &Entry> = HashMap::new();
+    let all = entries.iter().flat_map(|entry| entry.rules.iter().map(move |rule| (rule.id.as_str(), entry)));
+    for (id, entry) in all {
+        let Some(other) = first.insert(id, entry) else {
+            continue;
+        };
+        let fault = match entry.id_is_written || other.id_is_written {
+            true => Fault::error(entry.id_place.clone(), format!("the id `{id}` is used twice"))
+                .expected("another id"),
+            false => Fault::error(entry.id_place.clone(), "this entry is written twice")
+                .expected("the same as another one")
+                .help("remove one of them, or give each an `id`"),
+        };
+        faults.push(fault.help(format!("it is first used at {}", other.id_place)));
+        first.insert(id, other);
+    }
+}
+
+/// A skip of a rule that does not exist, or that was already asked, does nothing: surely not what was meant.
+fn check_skips(
+    skips: &[(RuleId, Placed<SkipTarget>)],
+    by_entry: &HashMap<RuleId, Vec<usize>>,
+    rules: &[Rule],
+    faults: &mut Faults,
+) {
+    for (by, Placed { value, place }) in skips {
+        let SkipTarget::Rule(id) = value else { continue };
+        let own = by_entry.get(by).and_then(|at| at.first()).copied().unwrap_or_default();
+        match by_entry.get(id).and_then(|at| at.first()) {
+            Some(at) if *at > own => {}
+            Some(at) => {
+                let phase = rules.get(*at).map_or(Phase::Rule, |rule| rule.phase);
+                faults.push(
+                    Fault::error(place.clone(), format!("`{id}` is not later than `{by}`"))
+                        .expected("a skip leaves out what comes after it")
+                        .help(match phase {
+                            Phase::Rule => "rules are tried in written order: move the one that skips before it".to_owned(),
+                            phase => format!("`{id}` is asked in phase {}, before [[rule]]", phase.as_str()),
+                        }),
+                );
+            }
+            None => {
+                let phases = ["lockdown", "user_agent", "hotlink"];
+                let known = by_entry.keys().map(RuleId::as_str).chain(phases);
+                faults.push(
+                    Fault::error(place.clone(), format!("there is no phase or rule `{id}`"))
+                        .expected("a later phase, or the id of a later rule")
+                        .suggest(id.as_str(), known)
+                        .help("later phases: lockdown, user_agent, hotlink"),
+                );
+            }
+        }
+    }
+}
