@@ -73,11 +73,19 @@ fn every_case_is_decided_as_it_says() {
                 ..found
             };
             if found != case.expected {
-                failures.push(format!("{name}: {}\n  expected {:?}\n  found    {found:?}", case.name, case.expected));
+                failures.push(format!(
+                    "{name}: {}\n  expected {:?}\n  found    {found:?}",
+                    case.name, case.expected
+                ));
             }
         }
     }
-    assert!(failures.is_empty(), "{} of {count} cases:\n{}", failures.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} of {count} cases:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
 }
 
 fn decided(policy: &Policy, request: &Request) -> Expected {

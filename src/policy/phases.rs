@@ -36,7 +36,10 @@ impl Order {
     /// Sorts rules, which are in order already, into their phases. `by_entry`: the rules of each written id.
     pub(super) fn new(rules: &[Rule], by_entry: &HashMap<RuleId, Vec<Position>>) -> Self {
         let phases = Phase::ALL.map(|phase| {
-            let of_phase = rules.iter().enumerate().filter(|(_, rule)| rule.enabled && rule.phase == phase);
+            let of_phase = rules
+                .iter()
+                .enumerate()
+                .filter(|(_, rule)| rule.enabled && rule.phase == phase);
             of_phase.map(|(at, _)| at).collect()
         });
         let skips = rules.iter().map(|rule| Skips::of(rule, by_entry)).collect();

@@ -53,7 +53,10 @@ impl Policy {
     }
 
     fn read(sources: &[Arc<Source>], env: &PolicyEnvironment<'_>, faults: &mut Faults) -> Option<Self> {
-        let documents: Vec<_> = sources.iter().map(|source| (source, table::parse(source, faults))).collect();
+        let documents: Vec<_> = sources
+            .iter()
+            .map(|source| (source, table::parse(source, faults)))
+            .collect();
         let mut files: Vec<Table<'_>> = documents
             .iter()
             .map(|(source, document)| Table::new(source, "a rule file", document.span(), document.get_ref()))
@@ -71,7 +74,11 @@ impl Policy {
         for file in &mut files {
             for kind in Kind::ALL {
                 let tables = file.tables(kind.as_str(), faults);
-                entries.extend(tables.into_iter().filter_map(|table| rules::read(kind, table, &environment, faults)));
+                entries.extend(
+                    tables
+                        .into_iter()
+                        .filter_map(|table| rules::read(kind, table, &environment, faults)),
+                );
             }
         }
         files.into_iter().for_each(|file| file.finish(faults));
@@ -155,7 +162,9 @@ fn read_lists(files: &mut [Table<'_>], env: &PolicyEnvironment<'_>, faults: &mut
 
 fn check_list_name(name: &str, place: &Place, faults: &mut Faults) {
     let valid = name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
     if !valid {
         faults.push(
             Fault::error(place.clone(), format!("`{name}` is no name for a list"))
@@ -167,14 +176,15 @@ fn check_list_name(name: &str, place: &Place, faults: &mut Faults) {
 /// Two rules with one id could not be told apart in logs, metrics and `skip`.
 fn unique_ids(entries: &[Entry], faults: &mut Faults) {
     let mut first: HashMap<&str, &Entry> = HashMap::new();
-    let all = entries.iter().flat_map(|entry| entry.rules.iter().map(move |rule| (rule.id.as_str(), entry)));
+    let all = entries
+        .iter()
+        .flat_map(|entry| entry.rules.iter().map(move |rule| (rule.id.as_str(), entry)));
     for (id, entry) in all {
         let Some(other) = first.insert(id, entry) else {
             continue;
         };
         let fault = match entry.id_is_written || other.id_is_written {
-            true => Fault::error(entry.id_place.clone(), format!("the id `{id}` is used twice"))
-                .expected("another id"),
+            true => Fault::error(entry.id_place.clone(), format!("the id `{id}` is used twice")).expected("another id"),
             false => Fault::error(entry.id_place.clone(), "this entry is written twice")
                 .expected("the same as another one")
                 .help("remove one of them, or give each an `id`"),
@@ -202,7 +212,9 @@ fn check_skips(
                     Fault::error(place.clone(), format!("`{id}` is not later than `{by}`"))
                         .expected("a skip leaves out what comes after it")
                         .help(match phase {
-                            Phase::Rule => "rules are tried in written order: move the one that skips before it".to_owned(),
+                            Phase::Rule => {
+                                "rules are tried in written order: move the one that skips before it".to_owned()
+                            }
                             phase => format!("`{id}` is asked in phase {}, before [[rule]]", phase.as_str()),
                         }),
                 );

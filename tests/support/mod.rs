@@ -66,7 +66,13 @@ pub(crate) fn any_site() -> SiteFacts {
 }
 
 /// Compiles one text of rules; the faults, warnings included, as lines.
-pub(crate) fn compile(file: &str, rules: &str, files: &TextFiles, geo: GeoKnown, sites: &[SiteFacts]) -> (Option<Policy>, Vec<String>) {
+pub(crate) fn compile(
+    file: &str,
+    rules: &str,
+    files: &TextFiles,
+    geo: GeoKnown,
+    sites: &[SiteFacts],
+) -> (Option<Policy>, Vec<String>) {
     let mut faults = Faults::new();
     let environment = PolicyEnvironment {
         sites,
@@ -94,7 +100,10 @@ impl CaseFile {
             cases: Vec::new(),
         };
         let tables = file.tables("case", &mut faults);
-        let cases = tables.into_iter().map(|case| case_of(case, &read.sites, &mut faults)).collect();
+        let cases = tables
+            .into_iter()
+            .map(|case| case_of(case, &read.sites, &mut faults))
+            .collect();
         file.finish(&mut faults);
         assert_eq!(faults, Faults::new(), "{name} is no case file");
         Self { cases, ..read }
@@ -114,7 +123,12 @@ fn texts(table: &mut Table<'_>, key: &'static str, faults: &mut Faults) -> BTree
     let named = texts.named();
     named
         .into_iter()
-        .filter_map(|(name, value)| Some((name.value, portcullis::policy::table::FromToml::from_toml(value, faults)?)))
+        .filter_map(|(name, value)| {
+            Some((
+                name.value,
+                portcullis::policy::table::FromToml::from_toml(value, faults)?,
+            ))
+        })
         .collect()
 }
 
@@ -156,10 +170,14 @@ fn site(mut table: Table<'_>, faults: &mut Faults) -> SiteFacts {
 
 fn case_of(mut table: Table<'_>, sites: &[SiteFacts], faults: &mut Faults) -> Case {
     let case = Case {
-        name: table.required("name", "name = \"what it shows\"", faults).unwrap_or_default(),
+        name: table
+            .required("name", "name = \"what it shows\"", faults)
+            .unwrap_or_default(),
         request: request(&mut table, sites, faults),
         expected: Expected {
-            verdict: table.required("verdict", "verdict = \"block\"", faults).unwrap_or_default(),
+            verdict: table
+                .required("verdict", "verdict = \"block\"", faults)
+                .unwrap_or_default(),
             rule: table.optional("rule", faults),
             reason: table.optional("reason", faults),
             shadow: table.or("shadow", Vec::new(), faults),
@@ -195,7 +213,10 @@ fn request(table: &mut Table<'_>, sites: &[SiteFacts], faults: &mut Faults) -> R
     }
     let chosen: Option<String> = table.optional("site", faults);
     let site = match chosen {
-        Some(name) => sites.iter().find(|site| site.name == name).expect("a site of this name"),
+        Some(name) => sites
+            .iter()
+            .find(|site| site.name == name)
+            .expect("a site of this name"),
         None => &sites[0],
     };
     let hosts: Vec<String> = site.hosts.iter().map(ToString::to_string).collect();

@@ -235,8 +235,11 @@ pub(super) fn action(
     if let Some(action) = allowed.iter().find(|action| **action == written.value) {
         return Some(action);
     }
-    let fault = Fault::error(written.place, format!("`{}` is no action of {}", written.value, table.name()))
-        .expected(format!("expected {}", alternatives(allowed)));
+    let fault = Fault::error(
+        written.place,
+        format!("`{}` is no action of {}", written.value, table.name()),
+    )
+    .expected(format!("expected {}", alternatives(allowed)));
     let known = ["allow", "block", "log", "skip"];
     faults.push(match known.contains(&written.value.as_str()) {
         true => fault.help(why),

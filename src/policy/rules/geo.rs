@@ -73,7 +73,10 @@ impl FromToml for Unknown {
             _ => {
                 faults.push(
                     value
-                        .invalid(format!("`{text}` says nothing about unknown countries"), "\"match\" or \"skip\"")
+                        .invalid(
+                            format!("`{text}` says nothing about unknown countries"),
+                            "\"match\" or \"skip\"",
+                        )
                         .suggest(&text, ["match", "skip"]),
                 );
                 None

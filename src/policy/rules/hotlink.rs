@@ -90,11 +90,17 @@ impl FromToml for Extension {
     fn from_toml(value: Value<'_>, faults: &mut Faults) -> Option<Self> {
         let text = String::from_toml(value, faults)?;
         let plain = text.trim_start_matches(['*', '.']);
-        let valid = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+        let valid = !text.is_empty()
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
         if valid {
             return Some(Self(text.to_ascii_lowercase()));
         }
-        let fault = value.invalid(format!("`{text}` is no extension"), "letters and digits, without the dot");
+        let fault = value.invalid(
+            format!("`{text}` is no extension"),
+            "letters and digits, without the dot",
+        );
         faults.push(match plain.is_empty() || plain == text {
             true => fault,
             false => fault.help(format!("write \"{plain}\"")),

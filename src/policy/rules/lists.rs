@@ -42,8 +42,7 @@ pub(crate) fn read(name: &str, mut table: Table<'_>, files: &dyn ListFiles, faul
         (None, Some(file)) => from_file(kind, &file, files, faults),
         (Some(_), Some(file)) => {
             faults.push(
-                Fault::error(file.place, format!("{} has `items` and `file`", table.name()))
-                    .expected("one of the two"),
+                Fault::error(file.place, format!("{} has `items` and `file`", table.name())).expected("one of the two"),
             );
             None
         }
@@ -64,9 +63,12 @@ pub(crate) fn read(name: &str, mut table: Table<'_>, files: &dyn ListFiles, faul
     {
         let place = table.key_place("items").or(table.key_place("file"));
         faults.push(
-            Fault::error(place.unwrap_or_else(|| table.place()), format!("{} is empty", table.name()))
-                .expected("at least one entry")
-                .help("write `may_be_empty = true` if that is meant"),
+            Fault::error(
+                place.unwrap_or_else(|| table.place()),
+                format!("{} is empty", table.name()),
+            )
+            .expected("at least one entry")
+            .help("write `may_be_empty = true` if that is meant"),
         );
     }
     table.finish(faults);
@@ -80,7 +82,10 @@ impl FromToml for ListKind {
         if kind.is_none() {
             faults.push(
                 value
-                    .invalid(format!("`{text}` is no kind of list"), "\"ip\", \"asn\", \"country\" or \"string\"")
+                    .invalid(
+                        format!("`{text}` is no kind of list"),
+                        "\"ip\", \"asn\", \"country\" or \"string\"",
+                    )
                     .suggest(&text, Self::ALL.map(Self::as_str)),
             );
         }
@@ -111,7 +116,12 @@ impl Contents {
         match self {
             Self::Ip(ranges) => ranges.push(IpRange::parse(text).map_err(|error| (error.to_string(), None))?),
             Self::Asn(numbers) => {
-                let fault = || (format!("`{text}` is no autonomous system: a number such as 64496"), None);
+                let fault = || {
+                    (
+                        format!("`{text}` is no autonomous system: a number such as 64496"),
+                        None,
+                    )
+                };
                 numbers.push(parse_asn(text).ok_or_else(fault)?);
             }
             Self::Country(codes) => {
@@ -167,8 +177,11 @@ fn from_file(kind: ListKind, file: &Placed<String>, files: &dyn ListFiles, fault
         Ok(source) => source,
         Err(error) => {
             faults.push(
-                Fault::error(file.place.clone(), format!("cannot read list file `{}`: {error}", file.value))
-                    .help("relative paths are relative to the directory of portcullis.toml"),
+                Fault::error(
+                    file.place.clone(),
+                    format!("cannot read list file `{}`: {error}", file.value),
+                )
+                .help("relative paths are relative to the directory of portcullis.toml"),
             );
             return None;
         }
@@ -199,7 +212,11 @@ fn entry_fault(place: Place, (message, help): (String, Option<String>)) -> Fault
 /// The bytes of each line, without its end; a byte order mark belongs to none.
 fn lines(source: &Arc<Source>) -> Vec<Range<usize>> {
     let text = &source.text;
-    let mut start = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+    let mut start = if text.starts_with('\u{feff}') {
+        '\u{feff}'.len_utf8()
+    } else {
+        0
+    };
     let mut lines = Vec::new();
     for line in text.get(start..).unwrap_or_default().split_inclusive('\n') {
         lines.push(start..start + line.trim_end_matches(['\n', '\r']).len());

@@ -142,12 +142,7 @@ fn is_covered(host: &HostPattern, path: &str, urls: &[Placed<UrlPattern>]) -> bo
 }
 
 /// Every host that leads to the same upstream as a locked one must be locked as well.
-fn check_other_hosts(
-    urls: &[Placed<UrlPattern>],
-    common: &Common,
-    env: &RuleEnvironment<'_>,
-    faults: &mut Faults,
-) {
+fn check_other_hosts(urls: &[Placed<UrlPattern>], common: &Common, env: &RuleEnvironment<'_>, faults: &mut Faults) {
     let restriction: Vec<&HostPattern> = common.hosts().iter().map(|host| &host.value).collect();
     let mut reported: BTreeSet<(usize, String)> = BTreeSet::new();
     for url in urls {
@@ -162,11 +157,26 @@ fn check_other_hosts(
             faults.push(unserved(named_at, host));
             continue;
         }
-        let touched = |site: &&SiteFacts| site.hosts.iter().any(|served| locked.iter().any(|l| l.overlaps(served)));
-        let upstreams: BTreeSet<&str> =
-            env.sites.iter().filter(touched).map(|site| site.upstream.as_str()).collect();
-        for site in env.sites.iter().filter(|site| upstreams.contains(site.upstream.as_str())) {
-            let open = site.hosts.iter().find(|served| !locked.iter().any(|l| l.covers(served)));
+        let touched = |site: &&SiteFacts| {
+            site.hosts
+                .iter()
+                .any(|served| locked.iter().any(|l| l.overlaps(served)))
+        };
+        let upstreams: BTreeSet<&str> = env
+            .sites
+            .iter()
+            .filter(touched)
+            .map(|site| site.upstream.as_str())
+            .collect();
+        for site in env
+            .sites
+            .iter()
+            .filter(|site| upstreams.contains(site.upstream.as_str()))
+        {
+            let open = site
+                .hosts
+                .iter()
+                .find(|served| !locked.iter().any(|l| l.covers(served)));
             if let Some(open) = open
                 && reported.insert((named_at.span.start, format!("{} {open}", site.name)))
             {
@@ -188,7 +198,13 @@ fn locked_hosts(path: &str, urls: &[Placed<UrlPattern>], restriction: &[&HostPat
     // A URL's host and a host of `hosts` must both match: the narrower of the two is what is locked.
     on.flat_map(|host| restriction.iter().map(move |other| (host, *other)))
         .filter(|(host, other)| host.overlaps(other))
-        .map(|(host, other)| if host.covers(other) { other.clone() } else { host.clone() })
+        .map(|(host, other)| {
+            if host.covers(other) {
+                other.clone()
+            } else {
+                host.clone()
+            }
+        })
         .collect()
 }
 
@@ -204,8 +220,11 @@ fn open_host(place: &Place, site: &SiteFacts, open: &HostPattern) -> Fault {
         HostPattern::Any => "any other host".to_owned(),
         host => format!("the host `{host}`"),
     };
-    Fault::error(place.clone(), format!("{host} of site `{}` leads to the same application, unlocked", site.name))
-        .expected(format!("upstream `{}` is reached without this lock", site.upstream))
-        .help("write the path alone, beginning with `/`, to lock it on every host")
-        .help("or write `other_hosts = \"open\"` if that is meant")
+    Fault::error(
+        place.clone(),
+        format!("{host} of site `{}` leads to the same application, unlocked", site.name),
+    )
+    .expected(format!("upstream `{}` is reached without this lock", site.upstream))
+    .help("write the path alone, beginning with `/`, to lock it on every host")
+    .help("or write `other_hosts = \"open\"` if that is meant")
 }

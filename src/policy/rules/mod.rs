@@ -98,13 +98,20 @@ impl RuleEnvironment<'_> {
             Some(list) if list.kind() == kind => Some(name.to_owned()),
             Some(list) => {
                 faults.push(
-                    Fault::error(place.clone(), format!("`${name}` is a list of kind \"{}\"", list.kind().as_str()))
-                        .expected(format!("expected a list of kind \"{}\"", kind.as_str())),
+                    Fault::error(
+                        place.clone(),
+                        format!("`${name}` is a list of kind \"{}\"", list.kind().as_str()),
+                    )
+                    .expected(format!("expected a list of kind \"{}\"", kind.as_str())),
                 );
                 None
             }
             None => {
-                let known = self.lists.iter().filter(|list| list.kind() == kind).map(|list| list.name());
+                let known = self
+                    .lists
+                    .iter()
+                    .filter(|list| list.kind() == kind)
+                    .map(|list| list.name());
                 faults.push(
                     Fault::error(place.clone(), format!("there is no list `${name}`"))
                         .expected("the name of a list")
@@ -118,7 +125,10 @@ impl RuleEnvironment<'_> {
 
     /// Whether some site may serve a host of the pattern.
     fn is_served(&self, host: &HostPattern) -> bool {
-        self.sites.iter().flat_map(|site| &site.hosts).any(|served| served.overlaps(host))
+        self.sites
+            .iter()
+            .flat_map(|site| &site.hosts)
+            .any(|served| served.overlaps(host))
     }
 
     fn require_country(&self, place: Place, faults: &mut Faults) {

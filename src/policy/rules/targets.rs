@@ -82,7 +82,10 @@ impl Targets {
             [] => None,
             literals => Some(Condition::single(format!("{field} in {{{}}}", literals.join(" ")))),
         };
-        let lists = self.lists.iter().map(|name| Condition::single(format!("{field} in ${name}")));
+        let lists = self
+            .lists
+            .iter()
+            .map(|name| Condition::single(format!("{field} in ${name}")));
         Condition::any_of(literals.into_iter().chain(lists))
     }
 }
@@ -90,7 +93,12 @@ impl Targets {
 fn ip(item: Value<'_>, faults: &mut Faults) -> Option<IpRange> {
     let text = String::from_toml(item, faults)?;
     IpRange::parse(&text)
-        .map_err(|error| faults.push(item.invalid(error.to_string(), "an address, a network such as \"203.0.113.0/24\", or a $list")))
+        .map_err(|error| {
+            faults.push(item.invalid(
+                error.to_string(),
+                "an address, a network such as \"203.0.113.0/24\", or a $list",
+            ))
+        })
         .ok()
 }
 
@@ -112,8 +120,14 @@ fn asn(item: Value<'_>, faults: &mut Faults) -> Option<u32> {
 
 /// `64496` or `AS64496`.
 pub(super) fn parse_asn(text: &str) -> Option<u32> {
-    let digits = text.strip_prefix("AS").or_else(|| text.strip_prefix("as")).unwrap_or(text);
-    digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok())?
+    let digits = text
+        .strip_prefix("AS")
+        .or_else(|| text.strip_prefix("as"))
+        .unwrap_or(text);
+    digits
+        .bytes()
+        .all(|b| b.is_ascii_digit())
+        .then(|| digits.parse().ok())?
 }
 
 fn country(item: Value<'_>, env: &RuleEnvironment<'_>, faults: &mut Faults) -> Option<String> {
@@ -122,8 +136,11 @@ fn country(item: Value<'_>, env: &RuleEnvironment<'_>, faults: &mut Faults) -> O
         Ok(code) => {
             if code == crate::policy::facts::Country::TOR && !env.geo.tor {
                 faults.push(
-                    item.invalid("`T1` (Tor) is a country that no configured source gives", "a source of Tor exits")
-                        .help("write `tor = \"$tor_exits\"` under `[geoip]`, and the list"),
+                    item.invalid(
+                        "`T1` (Tor) is a country that no configured source gives",
+                        "a source of Tor exits",
+                    )
+                    .help("write `tor = \"$tor_exits\"` under `[geoip]`, and the list"),
                 );
                 return None;
             }

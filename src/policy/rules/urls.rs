@@ -193,11 +193,20 @@ mod tests {
     fn what_never_matches_is_a_fault_that_says_what_to_write() {
         for (text, expected) in [
             ("https://example.com/x", "leave `https://` out: write \"example.com/x\""),
-            ("admin", "write \"admin/*\" for a whole host, or \"/admin\" for a path on every host"),
+            (
+                "admin",
+                "write \"admin/*\" for a whole host, or \"/admin\" for a path on every host",
+            ),
             ("example.com:8443/x", "ports are not looked at: write \"example.com\""),
-            ("/x?y=1", "write \"/x\"; for the query there is [[rule]] with `http.request.uri.query`"),
+            (
+                "/x?y=1",
+                "write \"/x\"; for the query there is [[rule]] with `http.request.uri.query`",
+            ),
             ("/%61dmin", "paths are compared decoded: write \"/admin\""),
-            ("/a/../b", "paths are compared without `.` and `..`: write the path that they lead to"),
+            (
+                "/a/../b",
+                "paths are compared without `.` and `..`: write the path that they lead to",
+            ),
         ] {
             let shown = shown(text);
             assert!(shown.ends_with(expected), "{text}: {shown}");
