@@ -6,5 +6,6 @@ pub mod geo;
 pub mod policy;
 pub mod represent;
 pub mod server;
+pub mod telemetry;
 pub mod tls;
 pub mod upstream;

@@ -1,0 +1,405 @@
+//! The access record: one line a request, naming the deciding rule, also of what was allowed.
+//!
+//! A record is begun when the judge has spoken, from borrowed facts, and finished when the response has ended: in between
+//! it is a buffer with half a line, so nothing of the request has to be kept for it.
+
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use http::{
+    HeaderMap, StatusCode,
+    header::{REFERER, USER_AGENT},
+};
+
+use super::{
+    line::Line,
+    metrics::{Meters, Metrics, RequestDecision, SiteMeter, WorkerIndex},
+    redact,
+    writer::{AccessLog, Style},
+};
+use crate::{
+    config::settings::{LogFormat, TlsVersion},
+    policy::{
+        client::{DerivedFrom, Peer, SourceAddr},
+        decision::{Decision, Reason, Verdict},
+        facts::{ClientFacts, HttpVersion},
+        rule::Rule,
+    },
+};
+
+/// What is known of a request once it was judged. What a malformed request has no meaning for is `None`.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestRecord<'a> {
+    /// When its head was read.
+    pub received: SystemTime,
+    /// The same moment, for durations.
+    pub started: Instant,
+    /// The request id, as the client is told.
+    pub id: &'a str,
+    /// The socket's other end.
+    pub peer: Peer,
+    /// The PROXY header's address, else the peer's.
+    pub source: SourceAddr,
+    /// Who is asking, and where from.
+    pub client: Option<ClientFacts>,
+    /// What the client IP was derived from.
+    pub client_from: DerivedFrom,
+    /// The method as sent.
+    pub method: &'a str,
+    /// The version spoken.
+    pub version: HttpVersion,
+    /// Whether rules saw `ssl`.
+    pub tls: bool,
+    /// The handshake, when TLS ended here.
+    pub handshake: Option<Handshake<'a>>,
+    /// The host without port.
+    pub host: Option<&'a str>,
+    /// The target as sent.
+    pub original: &'a str,
+    /// The canonical path, which was judged and forwarded.
+    pub path: Option<&'a str>,
+    /// The headers as sent. Only `User-Agent` and `Referer` are read.
+    pub headers: &'a HeaderMap,
+    /// The site's name.
+    pub site: Option<&'a str>,
+    /// Which load of the configuration judged it.
+    pub generation: u64,
+    /// The meters of that load.
+    pub meters: Option<&'a Meters>,
+    /// What was decided.
+    pub judgement: Judgement<'a>,
+}
+
+/// What the log says of a TLS handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Handshake<'a> {
+    /// The protocol version.
+    pub version: TlsVersion,
+    /// The server name that the client asked for.
+    pub server_name: Option<&'a str>,
+}
+
+/// How it was decided what becomes of a request.
+#[derive(Debug, Clone, Copy)]
+pub enum Judgement<'a> {
+    /// The policy was asked.
+    Decided {
+        /// What it said.
+        decision: &'a Decision<'a>,
+        /// How long it took.
+        took: Duration,
+    },
+    /// Refused before any rule was asked.
+    Rejected {
+        /// The cause.
+        reason: Reason,
+        /// What exactly is wrong, in words of ours.
+        detail: Option<&'static str>,
+    },
+    /// Answered by the gateway itself: a redirect to https, a health check.
+    Answered,
+}
+
+impl<'a> Judgement<'a> {
+    /// What becomes of the request.
+    pub fn decision(&self) -> RequestDecision {
+        match self {
+            Self::Decided { decision, .. } => match decision.verdict {
+                Verdict::Allow { .. } => RequestDecision::Allow,
+                Verdict::Block { .. } => RequestDecision::Block,
+            },
+            Self::Rejected { .. } => RequestDecision::Reject,
+            Self::Answered => RequestDecision::Answer,
+        }
+    }
+
+    /// The deciding rule.
+    pub fn rule(&self) -> Option<&'a Rule> {
+        match self {
+            Self::Decided { decision, .. } => match decision.verdict {
+                Verdict::Allow { rule, .. } | Verdict::Block { rule, .. } => rule,
+            },
+            Self::Rejected { .. } | Self::Answered => None,
+        }
+    }
+
+    fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Decided { decision, .. } => match decision.verdict {
+                Verdict::Allow { .. } => None,
+                Verdict::Block { reason, .. } => Some(reason),
+            },
+            Self::Rejected { reason, .. } => Some(*reason),
+            Self::Answered => None,
+        }
+    }
+}
+
+/// What is known when the response has ended.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ResponseRecord<'a> {
+    /// The status sent; `None`: the connection was closed without an answer.
+    pub status: Option<StatusCode>,
+    /// Why an allowed request failed (`upstream_down`, `upstream_timeout`, `too_large`, …).
+    pub failure: Option<Reason>,
+    /// Bytes of the request's body that came.
+    pub request_bytes: u64,
+    /// Bytes of the response's body that went.
+    pub response_bytes: u64,
+    /// The upstream that was asked.
+    pub upstream: Option<UpstreamRecord<'a>>,
+    /// Whether the response went out whole.
+    pub ending: Ending,
+}
+
+/// What the log says of the upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UpstreamRecord<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Until the head of its response, when one came.
+    pub took: Option<Duration>,
+}
+
+/// How a response ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Ending {
+    /// It went out whole.
+    #[default]
+    Complete,
+    /// The client went away, or did not read fast enough.
+    ClientGone,
+    /// The origin broke off in the middle.
+    OriginGone,
+    /// A limit on time ended it.
+    TimedOut,
+}
+
+impl Ending {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::ClientGone => "client_gone",
+            Self::OriginGone => "origin_gone",
+            Self::TimedOut => "timed_out",
+        }
+    }
+}
+
+/// An access record whose response has not ended. Dropped unfinished, it is written as one whose client went away.
+#[derive(Debug)]
+pub struct Pending {
+    metrics: Arc<Metrics>,
+    log: Arc<AccessLog>,
+    worker: WorkerIndex,
+    site: Option<Arc<SiteMeter>>,
+    decision: RequestDecision,
+    /// Whether the first half of the line already says why.
+    has_reason: bool,
+    started: Instant,
+    format: LogFormat,
+    /// `None` when nothing is logged, and when finished.
+    line: Option<Vec<u8>>,
+    finished: bool,
+}
+
+pub(super) fn begin(
+    metrics: &Arc<Metrics>,
+    log: &Arc<AccessLog>,
+    worker: WorkerIndex,
+    record: &RequestRecord<'_>,
+) -> Pending {
+    metrics.judged(worker, &record.judgement, record.meters);
+    let style = log.style();
+    let line = style.on.then(|| {
+        let mut buffer = log.buffer(worker);
+        write_request(&mut Line::new(&mut buffer, style.format), &style, record);
+        buffer
+    });
+    let site = record
+        .meters
+        .zip(record.site)
+        .and_then(|(meters, site)| meters.site(site));
+    Pending {
+        metrics: Arc::clone(metrics),
+        log: Arc::clone(log),
+        worker,
+        site: site.cloned(),
+        decision: record.judgement.decision(),
+        has_reason: record.judgement.reason().is_some(),
+        started: record.started,
+        format: style.format,
+        line,
+        finished: false,
+    }
+}
+
+impl Pending {
+    /// The response has ended: the record is queued, and counted.
+    pub fn finish(mut self, response: &ResponseRecord<'_>) {
+        self.end(response);
+    }
+
+    fn end(&mut self, response: &ResponseRecord<'_>) {
+        self.finished = true;
+        let took = self.started.elapsed();
+        self.metrics
+            .ended(self.worker, self.site.as_deref(), self.decision, response.status, took);
+        if let Some(mut buffer) = self.line.take() {
+            let mut line = Line::new(&mut buffer, self.format);
+            write_response(&mut line, response, self.has_reason, took);
+            line.end();
+            self.log.push(self.worker, buffer);
+        }
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.end(&ResponseRecord {
+                ending: Ending::ClientGone,
+                ..ResponseRecord::default()
+            });
+        }
+    }
+}
+
+fn write_request(line: &mut Line<'_>, style: &Style, record: &RequestRecord<'_>) {
+    line.token("@timestamp", time(record.received));
+    write_decision(line, &record.judgement);
+    write_addresses(line, record);
+    line.text("http.request.method", record.method);
+    line.token("url.scheme", if record.tls { "https" } else { "http" });
+    if let Some(host) = record.host {
+        line.text("url.domain", host);
+    }
+    write_target(line, style, record);
+    line.token("http.version", record.version.as_str().trim_start_matches("HTTP/"));
+    line.text("http.request.id", record.id);
+    if let Some(agent) = record.headers.get(USER_AGENT) {
+        line.text("user_agent.original", agent);
+    }
+    if let Some(referer) = record.headers.get(REFERER) {
+        line.text("http.request.referrer", redact::referer(referer.as_bytes()));
+    }
+    if let Some(handshake) = &record.handshake {
+        line.token("tls.version", tls_version(handshake.version));
+        if let Some(name) = handshake.server_name {
+            line.text("tls.client.server_name", name);
+        }
+    }
+    if let Some(site) = record.site {
+        line.text("portcullis.site", site);
+    }
+    line.number("portcullis.generation", record.generation);
+}
+
+fn write_decision(line: &mut Line<'_>, judgement: &Judgement<'_>) {
+    line.token("event.action", judgement.decision().as_str());
+    if let Some(reason) = judgement.reason() {
+        line.token("event.reason", reason.as_str());
+    }
+    if let Some(rule) = judgement.rule() {
+        line.token("rule.id", &rule.id);
+        line.token("portcullis.phase", rule.phase.as_str());
+        if let Some(note) = &rule.note {
+            line.text("rule.note", note);
+        }
+    }
+    match judgement {
+        Judgement::Decided { decision, .. } => {
+            line.tokens(
+                "portcullis.matched_rules",
+                decision.matched.iter().map(|rule| rule.id.as_str()),
+            );
+            line.tokens(
+                "portcullis.shadow_rules",
+                decision.shadow.iter().map(|rule| rule.id.as_str()),
+            );
+        }
+        Judgement::Rejected {
+            detail: Some(detail), ..
+        } => line.text("portcullis.detail", detail),
+        Judgement::Rejected { detail: None, .. } | Judgement::Answered => {}
+    }
+}
+
+fn write_addresses(line: &mut Line<'_>, record: &RequestRecord<'_>) {
+    if let Some(client) = &record.client {
+        line.token("client.ip", client.ip.addr());
+        line.token("client.geo.country_iso_code", client.geo.country.as_str());
+        line.token("client.geo.continent_code", client.geo.continent.as_str());
+        if client.geo.asn != 0 {
+            line.number("client.as.number", client.geo.asn);
+        }
+        let from = match record.client_from {
+            DerivedFrom::Source => "source",
+            DerivedFrom::Header => "header",
+        };
+        line.token("portcullis.client_ip_source", from);
+    }
+    let source = record.source.0.ip().to_canonical();
+    line.token("source.ip", source);
+    line.number("source.port", record.source.0.port());
+    let peer: IpAddr = record.peer.0.ip().to_canonical();
+    if peer != source {
+        line.token("portcullis.peer_ip", peer);
+    }
+}
+
+fn write_target(line: &mut Line<'_>, style: &Style, record: &RequestRecord<'_>) {
+    if let Some(path) = record.path {
+        line.text("url.path", path);
+        if let Some((_, query)) = record.original.split_once('?') {
+            line.text("url.query", style.redaction.query(query.as_bytes()));
+        }
+    }
+    line.text("url.original", style.redaction.target(record.original.as_bytes()));
+}
+
+fn write_response(line: &mut Line<'_>, response: &ResponseRecord<'_>, has_reason: bool, took: Duration) {
+    if let Some(status) = response.status {
+        line.number("http.response.status_code", status.as_u16());
+    }
+    if let Some(failure) = response.failure.filter(|_| !has_reason) {
+        line.token("event.reason", failure.as_str());
+    }
+    let whole = response.ending == Ending::Complete && response.failure.is_none();
+    line.token("event.outcome", if whole { "success" } else { "failure" });
+    if response.ending != Ending::Complete {
+        line.token("portcullis.ending", response.ending.as_str());
+    }
+    line.number("http.request.body.bytes", response.request_bytes);
+    line.number("http.response.body.bytes", response.response_bytes);
+    if let Some(upstream) = &response.upstream {
+        line.text("portcullis.upstream", upstream.name);
+        if let Some(took) = upstream.took {
+            line.number("portcullis.upstream_duration", nanoseconds(took));
+        }
+    }
+    line.number("event.duration", nanoseconds(took));
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn tls_version(version: TlsVersion) -> &'static str {
+    match version {
+        TlsVersion::Tls12 => "1.2",
+        TlsVersion::Tls13 => "1.3",
+    }
+}
+
+/// RFC 3339, UTC, with milliseconds.
+fn time(time: SystemTime) -> impl std::fmt::Display {
+    let time = jiff::Timestamp::try_from(time).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    jiff::fmt::strtime::format("%Y-%m-%dT%H:%M:%S.%3fZ", time).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

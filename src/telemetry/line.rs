@@ -1,0 +1,192 @@
+//! One log line, as JSON or as text. Whatever bytes a client sends, a line stays one line and a value stays in its quotes.
+
+use std::io::Write;
+
+use crate::config::settings::LogFormat;
+
+/// The longest value that is logged, in bytes; what is cut is marked. The head's limits are the first bound, this one
+/// keeps a flood of long targets from filling the disk.
+const MAX_VALUE: usize = 4096;
+
+/// A line being written into a buffer.
+#[derive(Debug)]
+pub(super) struct Line<'b> {
+    buffer: &'b mut Vec<u8>,
+    format: LogFormat,
+}
+
+impl<'b> Line<'b> {
+    /// Goes on with what is in the buffer; an empty one begins a line.
+    pub(super) fn new(buffer: &'b mut Vec<u8>, format: LogFormat) -> Self {
+        Self { buffer, format }
+    }
+
+    /// A value that a client may have sent.
+    pub(super) fn text(&mut self, key: &str, value: impl AsRef<[u8]>) {
+        self.key(key);
+        self.quoted(value.as_ref());
+    }
+
+    /// A value of letters, digits and `._-:/` that we made ourselves.
+    pub(super) fn token(&mut self, key: &str, value: impl std::fmt::Display) {
+        self.key(key);
+        match self.format {
+            LogFormat::Json => self.put(format_args!("\"{value}\"")),
+            LogFormat::Text => self.put(format_args!("{value}")),
+        }
+    }
+
+    /// A number.
+    pub(super) fn number(&mut self, key: &str, value: impl Into<u64>) {
+        self.key(key);
+        let value = value.into();
+        self.put(format_args!("{value}"));
+    }
+
+    /// Rule ids. None is left out.
+    pub(super) fn tokens<'v>(&mut self, key: &str, values: impl Iterator<Item = &'v str>) {
+        let mut values = values.peekable();
+        if values.peek().is_none() {
+            return;
+        }
+        self.key(key);
+        let (open, quote, close) = match self.format {
+            LogFormat::Json => ("[", "\"", "]"),
+            LogFormat::Text => ("", "", ""),
+        };
+        self.put(format_args!("{open}"));
+        for (at, value) in values.enumerate() {
+            let comma = if at == 0 { "" } else { "," };
+            self.put(format_args!("{comma}{quote}{value}{quote}"));
+        }
+        self.put(format_args!("{close}"));
+    }
+
+    /// Ends the line.
+    pub(super) fn end(self) {
+        let end: &[u8] = match self.format {
+            LogFormat::Json => b"}\n",
+            LogFormat::Text => b"\n",
+        };
+        self.buffer.extend_from_slice(end);
+    }
+
+    fn key(&mut self, key: &str) {
+        match self.format {
+            LogFormat::Json => {
+                let before = if self.buffer.is_empty() { '{' } else { ',' };
+                self.put(format_args!("{before}\"{key}\":"));
+            }
+            LogFormat::Text => {
+                let before = if self.buffer.is_empty() { "" } else { " " };
+                self.put(format_args!("{before}{key}="));
+            }
+        }
+    }
+
+    fn put(&mut self, text: std::fmt::Arguments<'_>) {
+        // Writing into memory does not fail.
+        let _infallible = self.buffer.write_fmt(text);
+    }
+
+    fn quoted(&mut self, value: &[u8]) {
+        self.buffer.push(b'"');
+        let shown = value.get(..MAX_VALUE).unwrap_or(value);
+        for chunk in shown.utf8_chunks() {
+            self.escaped(chunk.valid());
+            for byte in chunk.invalid() {
+                match self.format {
+                    LogFormat::Json => self.put(format_args!("\\ufffd")),
+                    LogFormat::Text => self.put(format_args!("\\x{byte:02x}")),
+                }
+            }
+        }
+        if shown.len() < value.len() {
+            self.put(format_args!("…({} bytes)", value.len()));
+        }
+        self.buffer.push(b'"');
+    }
+
+    /// Runs of harmless characters are copied whole.
+    fn escaped(&mut self, mut rest: &str) {
+        while let Some((at, harmful)) = rest.char_indices().find(|(_, c)| is_harmful(*c)) {
+            self.buffer.extend_from_slice(rest[..at].as_bytes());
+            self.escape(harmful);
+            rest = &rest[at + harmful.len_utf8()..];
+        }
+        self.buffer.extend_from_slice(rest.as_bytes());
+    }
+
+    fn escape(&mut self, harmful: char) {
+        match (harmful, self.format) {
+            ('"' | '\\', _) => self.put(format_args!("\\{harmful}")),
+            // All of them lie in the basic plane, so JSON needs no surrogates.
+            (_, LogFormat::Json) => self.put(format_args!("\\u{:04x}", u32::from(harmful))),
+            (_, LogFormat::Text) => self.put(format_args!("\\u{{{:x}}}", u32::from(harmful))),
+        }
+    }
+}
+
+/// What could end the value or the line, drive a terminal, or show other text than is there (line and paragraph
+/// separators, direction overrides).
+fn is_harmful(c: char) -> bool {
+    matches!(c, '"' | '\\' | '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        || c.is_control()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(format: LogFormat, value: &[u8]) -> String {
+        let mut buffer = Vec::new();
+        let mut line = Line::new(&mut buffer, format);
+        line.text("key", value);
+        line.number("n", 1_u64);
+        line.end();
+        String::from_utf8(buffer).expect("lines are UTF-8")
+    }
+
+    #[test]
+    fn control_characters_never_break_a_line() {
+        let value = b"a\r\n{\"event.action\":\"allow\"}\x1b[2J\x00\x7f\xc2\x85";
+        assert_eq!(
+            line(LogFormat::Json, value),
+            "{\"key\":\"a\\u000d\\u000a{\\\"event.action\\\":\\\"allow\\\"}\\u001b[2J\\u0000\\u007f\\u0085\",\"n\":1}\n"
+        );
+        assert_eq!(
+            line(LogFormat::Text, value),
+            "key=\"a\\u{d}\\u{a}{\\\"event.action\\\":\\\"allow\\\"}\\u{1b}[2J\\u{0}\\u{7f}\\u{85}\" n=1\n"
+        );
+    }
+
+    #[test]
+    fn bytes_that_are_no_utf8_are_shown_as_such() {
+        assert_eq!(
+            line(LogFormat::Json, b"a\xff\xc3b"),
+            "{\"key\":\"a\\ufffd\\ufffdb\",\"n\":1}\n"
+        );
+        assert_eq!(line(LogFormat::Text, b"a\xff\xc3b"), "key=\"a\\xff\\xc3b\" n=1\n");
+    }
+
+    #[test]
+    fn long_values_are_cut_and_marked() {
+        let cut = line(LogFormat::Text, &vec![b'x'; MAX_VALUE + 1]);
+        assert!(cut.ends_with("x…(4097 bytes)\" n=1\n"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_make_one_line_of_valid_json(value: Vec<u8>) {
+            let json = line(LogFormat::Json, &value);
+            proptest::prop_assert_eq!(json.matches('\n').count(), 1);
+            let parsed: serde_json::Value = serde_json::from_str(&json).expect("valid JSON");
+            let lossy = String::from_utf8_lossy(&value).into_owned();
+            if !lossy.contains('\u{fffd}') {
+                proptest::prop_assert_eq!(parsed["key"].as_str(), Some(lossy.as_str()));
+            }
+            proptest::prop_assert_eq!(&parsed["n"], 1);
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! Counters and gauges, and their names: the contract with dashboards and alerts.
+//!
+//! They live as long as the process. A load of the configuration takes the meters of its sites, rules and upstreams by
+//! name, so a reload resets nothing. No label ever comes from a client, and every label's values are bounded: they are
+//! enums of ours, or names in the configuration.
+
+mod cells;
+mod exposition;
+mod meters;
+mod report;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use self::meters::DecisionCounters;
+pub use self::{
+    cells::{Counter, Gauge, Histogram, WorkerIndex},
+    exposition::CONTENT_TYPE,
+    meters::{Meters, OpenConnection, RequestDecision, SiteMeter, UpstreamFailure, UpstreamMeter},
+};
+use crate::policy::rule::Timestamp;
+
+/// From a refusal to a long poll.
+static REQUEST_BOUNDS: [Duration; 14] = {
+    let ms = Duration::from_millis;
+    [
+        Duration::from_micros(500),
+        ms(1),
+        ms(2),
+        ms(5),
+        ms(10),
+        ms(25),
+        ms(50),
+        ms(100),
+        ms(250),
+        ms(500),
+        ms(1000),
+        ms(2500),
+        ms(10_000),
+        ms(60_000),
+    ]
+};
+
+/// From a handful of rules to a page that should be looked at.
+static DECISION_BOUNDS: [Duration; 11] = {
+    let us = Duration::from_micros;
+    [
+        Duration::from_nanos(500),
+        us(1),
+        us(2),
+        us(5),
+        us(10),
+        us(20),
+        us(50),
+        us(100),
+        us(500),
+        us(1000),
+        us(10_000),
+    ]
+};
+
+/// Everything that is counted.
+#[derive(Debug)]
+pub struct Metrics {
+    workers: usize,
+    named: Mutex<Named>,
+    /// Requests that led to no site.
+    no_site: SiteMeter,
+    decisions: DecisionCounters,
+    request_duration: Histogram,
+    decision_duration: Histogram,
+    connections: [Gauge; ConnectionState::ALL.len()],
+    connections_refused: [Counter; RefusedConnection::ALL.len()],
+    log_dropped: AtomicU64,
+    log_write_errors: AtomicU64,
+    reloads: [AtomicU64; 2],
+    last_reload_successful: AtomicBool,
+    last_reload: AtomicI64,
+    restart_required: AtomicBool,
+    loaded: Mutex<Loaded>,
+}
+
+/// Meters by their name in the configuration.
+#[derive(Debug, Default)]
+struct Named {
+    sites: BTreeMap<String, Arc<SiteMeter>>,
+    rules: BTreeMap<String, Arc<Counter>>,
+    upstreams: BTreeMap<String, Arc<UpstreamMeter>>,
+}
+
+/// What a load of the configuration says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// Which load this is, from 1.
+    pub generation: u64,
+    /// Entries of each list.
+    pub lists: Vec<(String, usize)>,
+    /// Rules that expire, and when.
+    pub expiries: Vec<(String, Timestamp)>,
+    /// Geo sources (`country`, `asn`), and when they were built.
+    pub geo: Vec<(String, Timestamp)>,
+    /// Certificates by site, and when they end.
+    pub certificates: Vec<(String, Timestamp)>,
+}
+
+/// How a reload went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReloadResult {
+    /// The new configuration is in force.
+    Success,
+    /// The old one stays.
+    Failure,
+}
+
+/// What a client connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionState {
+    /// Waiting for a PROXY header or the TLS handshake.
+    Handshake,
+    /// Speaking HTTP, or between two requests.
+    Http,
+    /// A tunnel to the origin (WebSocket).
+    Tunnel,
+}
+
+impl ConnectionState {
+    const ALL: [Self; 3] = [Self::Handshake, Self::Http, Self::Tunnel];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Handshake => "handshake",
+            Self::Http => "http",
+            Self::Tunnel => "tunnel",
+        }
+    }
+}
+
+/// Why a connection was closed before its first request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusedConnection {
+    /// `limits.connections`
+    Limit,
+    /// `limits.connections_per_client`
+    ClientLimit,
+    /// A PROXY header that is missing, forbidden, malformed or late.
+    ProxyHeader,
+    /// A TLS handshake that failed or took too long.
+    Handshake,
+}
+
+impl RefusedConnection {
+    const ALL: [Self; 4] = [Self::Limit, Self::ClientLimit, Self::ProxyHeader, Self::Handshake];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Limit => "limit",
+            Self::ClientLimit => "client_limit",
+            Self::ProxyHeader => "proxy_header",
+            Self::Handshake => "handshake",
+        }
+    }
+}
+
+impl Metrics {
+    /// Nothing counted yet.
+    pub fn new(workers: usize) -> Self {
+        Self {
+            workers,
+            named: Mutex::default(),
+            no_site: SiteMeter::new(workers),
+            decisions: DecisionCounters::new(workers),
+            request_duration: Histogram::new(workers, &REQUEST_BOUNDS),
+            decision_duration: Histogram::new(workers, &DECISION_BOUNDS),
+            connections: ConnectionState::ALL.map(|_| Gauge::new(workers)),
+            connections_refused: RefusedConnection::ALL.map(|_| Counter::new(workers)),
+            log_dropped: AtomicU64::new(0),
+            log_write_errors: AtomicU64::new(0),
+            reloads: Default::default(),
+            last_reload_successful: AtomicBool::new(true),
+            last_reload: AtomicI64::new(0),
+            restart_required: AtomicBool::new(false),
+            loaded: Mutex::default(),
+        }
+    }
+
+    /// The meters of a load's sites and rules, new or known; the snapshot keeps them.
+    pub fn meters<'n>(
+        &self,
+        sites: impl IntoIterator<Item = &'n str>,
+        rules: impl IntoIterator<Item = &'n str>,
+    ) -> Meters {
+        let mut named = self.named();
+        let named = &mut *named;
+        let site = |name: &str| take(&mut named.sites, name, || SiteMeter::new(self.workers));
+        let sites = sites.into_iter().map(site).collect();
+        let rule = |id: &str| take(&mut named.rules, id, || Counter::new(self.workers));
+        let rules = rules.into_iter().map(rule).collect();
+        Meters::new(sites, rules)
+    }
+
+    /// The meter of an upstream.
+    pub fn upstream(&self, name: &str) -> Arc<UpstreamMeter> {
+        take(&mut self.named().upstreams, name, || UpstreamMeter::new(self.workers)).1
+    }
+
+    /// A load is in force: what it says of itself replaces what the last one said, and names that only older loads had are
+    /// forgotten once nothing counts with them any more.
+    pub fn publish(&self, loaded: Loaded) {
+        let mut named = self.named();
+        named.sites.retain(|_, meter| Arc::strong_count(meter) > 1);
+        named.rules.retain(|_, meter| Arc::strong_count(meter) > 1);
+        named.upstreams.retain(|_, meter| Arc::strong_count(meter) > 1);
+        drop(named);
+        *self.loaded.lock().unwrap_or_else(PoisonError::into_inner) = loaded;
+    }
+
+    /// A reload ended.
+    pub fn reloaded(&self, result: ReloadResult, now: Timestamp) {
+        let success = result == ReloadResult::Success;
+        if let Some(count) = self.reloads.get(usize::from(success)) {
+            count.fetch_add(1, Relaxed);
+        }
+        self.last_reload_successful.store(success, Relaxed);
+        if success {
+            self.last_reload.store(now.0, Relaxed);
+        }
+    }
+
+    /// The start counts as a successful load, not as a reload.
+    pub fn started(&self, now: Timestamp) {
+        self.last_reload.store(now.0, Relaxed);
+    }
+
+    /// Whether keys were changed that only a restart takes.
+    pub fn restart_required(&self, required: bool) {
+        self.restart_required.store(required, Relaxed);
+    }
+
+    /// Counts a client connection as long as the guard lives.
+    pub fn connection(self: &Arc<Self>, worker: WorkerIndex, state: ConnectionState) -> ConnectionCount {
+        self.connections_in(state).change(worker, 1);
+        ConnectionCount {
+            metrics: Arc::clone(self),
+            worker,
+            state,
+        }
+    }
+
+    /// Client connections in a state.
+    pub fn connections(&self, state: ConnectionState) -> u64 {
+        u64::try_from(self.connections_in(state).value()).unwrap_or(0)
+    }
+
+    /// A connection was closed before its first request.
+    pub fn refused_connection(&self, worker: WorkerIndex, cause: RefusedConnection) {
+        let [limit, client_limit, proxy_header, handshake] = &self.connections_refused;
+        let counter = match cause {
+            RefusedConnection::Limit => limit,
+            RefusedConnection::ClientLimit => client_limit,
+            RefusedConnection::ProxyHeader => proxy_header,
+            RefusedConnection::Handshake => handshake,
+        };
+        counter.add(worker);
+    }
+
+    pub(super) fn dropped_log_record(&self, records: u64) {
+        self.log_dropped.fetch_add(records, Relaxed);
+    }
+
+    /// Access records that were dropped because the queue was full or could not be written.
+    pub fn dropped_log_records(&self) -> u64 {
+        self.log_dropped.load(Relaxed)
+    }
+
+    pub(super) fn failed_log_write(&self) {
+        self.log_write_errors.fetch_add(1, Relaxed);
+    }
+
+    fn connections_in(&self, state: ConnectionState) -> &Gauge {
+        let [handshake, http, tunnel] = &self.connections;
+        match state {
+            ConnectionState::Handshake => handshake,
+            ConnectionState::Http => http,
+            ConnectionState::Tunnel => tunnel,
+        }
+    }
+
+    fn named(&self) -> std::sync::MutexGuard<'_, Named> {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn take<T>(known: &mut BTreeMap<String, Arc<T>>, name: &str, new: impl FnOnce() -> T) -> (String, Arc<T>) {
+    let meter = match known.get(name) {
+        Some(meter) => Arc::clone(meter),
+        None => {
+            let meter = Arc::new(new());
+            known.insert(name.to_owned(), Arc::clone(&meter));
+            meter
+        }
+    };
+    (name.to_owned(), meter)
+}
+
+/// Counts a client connection as long as it lives.
+#[derive(Debug)]
+pub struct ConnectionCount {
+    metrics: Arc<Metrics>,
+    worker: WorkerIndex,
+    state: ConnectionState,
+}
+
+impl ConnectionCount {
+    /// The connection goes on to something else.
+    pub fn becomes(&mut self, state: ConnectionState) {
+        self.metrics.connections_in(self.state).change(self.worker, -1);
+        self.metrics.connections_in(state).change(self.worker, 1);
+        self.state = state;
+    }
+}
+
+impl Drop for ConnectionCount {
+    fn drop(&mut self) {
+        self.metrics.connections_in(self.state).change(self.worker, -1);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! What the gateway tells about itself: an access record a request, counters, and messages for operators.
+//!
+//! Owns the shape of log lines, the thread that writes them, and the metrics' names. Refuses to hold a request up: a full
+//! queue drops the line and counts it. Secrets never come here: of a request's headers only two are read.
+
+pub mod access;
+mod line;
+pub mod logging;
+pub mod metrics;
+mod redact;
+pub mod writer;
+
+use std::{io, sync::Arc, time::Duration};
+
+use self::{
+    access::{Pending, RequestRecord},
+    metrics::{Metrics, WorkerIndex},
+    writer::AccessLog,
+};
+use crate::config::settings::LogSettings;
+
+/// Metrics and access log of the whole process.
+#[derive(Debug, Clone)]
+pub struct Telemetry {
+    metrics: Arc<Metrics>,
+    log: Arc<AccessLog>,
+}
+
+impl Telemetry {
+    /// Opens the access log's target and starts its thread.
+    ///
+    /// # Errors
+    /// The log file cannot be opened, or the thread not started.
+    pub fn start(settings: &LogSettings, workers: usize) -> io::Result<Self> {
+        let metrics = Arc::new(Metrics::new(workers));
+        let log = AccessLog::start(settings, workers, Arc::clone(&metrics))?;
+        Ok(Self {
+            metrics,
+            log: Arc::new(log),
+        })
+    }
+
+    /// The handle of one worker. Each worker has its own, so that none waits for another.
+    pub fn worker(&self, index: usize) -> WorkerTelemetry {
+        WorkerTelemetry {
+            index: WorkerIndex::new(index),
+            telemetry: self.clone(),
+        }
+    }
+
+    /// The counters.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Takes format, redaction and target from a new load of the configuration.
+    ///
+    /// # Errors
+    /// The log file cannot be opened; the old target then stays.
+    pub fn apply(&self, settings: &LogSettings) -> io::Result<()> {
+        self.log.apply(settings)
+    }
+
+    /// Opens the log file again, after it was moved away (USR1).
+    pub fn reopen(&self) {
+        self.log.reopen();
+    }
+
+    /// Writes what is queued, for at most `patience`; a blocked pipe must not keep the process from ending. `false`: not
+    /// everything was written.
+    pub fn flush(&self, patience: Duration) -> bool {
+        self.log.flush(patience)
+    }
+}
+
+/// One worker's handle.
+#[derive(Debug, Clone)]
+pub struct WorkerTelemetry {
+    index: WorkerIndex,
+    telemetry: Telemetry,
+}
+
+impl WorkerTelemetry {
+    /// Counts a judged request and begins its access record. The record is written by [`Pending::finish`]; a record that
+    /// is dropped before is written as one whose client went away.
+    pub fn begin(&self, record: &RequestRecord<'_>) -> Pending {
+        access::begin(&self.telemetry.metrics, &self.telemetry.log, self.index, record)
+    }
+
+    /// The worker, as metrics count it.
+    pub fn index(&self) -> WorkerIndex {
+        self.index
+    }
+
+    /// The counters.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.telemetry.metrics
+    }
+}

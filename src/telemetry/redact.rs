@@ -1,0 +1,182 @@
+//! Takes secrets out of what is logged of a URL.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode;
+
+/// Stands where a value was.
+const REDACTED: &[u8] = b"REDACTED";
+
+/// The query parameters whose values are never logged.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Redaction {
+    /// In lower case.
+    names: Vec<String>,
+}
+
+impl Redaction {
+    pub(super) fn new(names: &[String]) -> Self {
+        Self {
+            names: names.iter().map(|name| name.to_ascii_lowercase()).collect(),
+        }
+    }
+
+    /// The query without the values of listed parameters.
+    pub(super) fn query<'q>(&self, query: &'q [u8]) -> Cow<'q, [u8]> {
+        let mut redacted: Option<Vec<u8>> = None;
+        let mut done = 0;
+        for (start, pair) in pairs(query) {
+            let Some(equals) = pair.iter().position(|byte| *byte == b'=') else {
+                continue;
+            };
+            let name = pair.get(..equals).unwrap_or_default();
+            let value = start + equals + 1;
+            // To an origin that does not split at `;`, the value goes on until the next `&`.
+            let length = before(query.get(value..).unwrap_or_default(), b"&").len();
+            if start >= done && length > 0 && self.is_listed(name) {
+                let shown = redacted.get_or_insert_default();
+                shown.extend_from_slice(query.get(done..value).unwrap_or_default());
+                shown.extend_from_slice(REDACTED);
+                done = value + length;
+            }
+        }
+        match redacted {
+            None => Cow::Borrowed(query),
+            Some(mut shown) => {
+                shown.extend_from_slice(query.get(done..).unwrap_or_default());
+                Cow::Owned(shown)
+            }
+        }
+    }
+
+    /// A request target as sent: query redacted, no user and password, no fragment.
+    pub(super) fn target<'t>(&self, target: &'t [u8]) -> Cow<'t, [u8]> {
+        let target = match without_user(before(target, b"#")) {
+            Cow::Borrowed(target) => target,
+            Cow::Owned(target) => return Cow::Owned(self.target(&target).into_owned()),
+        };
+        let path = before(target, b"?");
+        let Some(query) = target.get(path.len() + 1..) else {
+            return Cow::Borrowed(target);
+        };
+        match self.query(query) {
+            Cow::Borrowed(_) => Cow::Borrowed(target),
+            Cow::Owned(query) => Cow::Owned([path, b"?", &query].concat()),
+        }
+    }
+
+    /// Origins decode names before they look for them, and many read `a[b]` as a member.
+    fn is_listed(&self, name: &[u8]) -> bool {
+        if self.names.is_empty() {
+            return false;
+        }
+        let spaced: Cow<'_, [u8]> = match name.contains(&b'+') {
+            false => Cow::Borrowed(name),
+            true => Cow::Owned(name.iter().map(|b| if *b == b'+' { b' ' } else { *b }).collect()),
+        };
+        let decoded: Cow<'_, [u8]> = percent_decode(&spaced).into();
+        decoded
+            .split(|byte| matches!(byte, b'[' | b']'))
+            .chain([&*decoded])
+            .map(<[u8]>::trim_ascii)
+            .any(|part| self.names.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(part)))
+    }
+}
+
+/// Name-value pairs with where they begin. `;` separates too for some origins.
+fn pairs(query: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let mut start = 0;
+    query.split(|byte| matches!(byte, b'&' | b';')).map(move |pair| {
+        let at = start;
+        start += pair.len() + 1;
+        (at, pair)
+    })
+}
+
+/// A Referer without query, fragment, user and password: where people came from, not what they typed there.
+pub(super) fn referer(referer: &[u8]) -> Cow<'_, [u8]> {
+    without_user(before(referer, b"?#"))
+}
+
+fn before<'t>(text: &'t [u8], ends: &[u8]) -> &'t [u8] {
+    let end = text.iter().position(|byte| ends.contains(byte));
+    text.get(..end.unwrap_or(text.len())).unwrap_or(text)
+}
+
+fn without_user(url: &[u8]) -> Cow<'_, [u8]> {
+    let Some(scheme) = url.windows(3).position(|three| three == b"://") else {
+        return Cow::Borrowed(url);
+    };
+    let (scheme, rest) = url.split_at(scheme + 3);
+    if before(scheme, b"/?").len() + 2 < scheme.len() {
+        return Cow::Borrowed(url);
+    }
+    let authority = before(rest, b"/?#\\");
+    match authority.iter().rposition(|byte| *byte == b'@') {
+        None => Cow::Borrowed(url),
+        Some(at) => Cow::Owned([scheme, rest.get(at + 1..).unwrap_or_default()].concat()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn redaction() -> Redaction {
+        Redaction::new(&["token".to_owned(), "Password".to_owned()])
+    }
+
+    fn query(text: &str) -> String {
+        String::from_utf8_lossy(&redaction().query(text.as_bytes())).into_owned()
+    }
+
+    #[test]
+    fn values_of_listed_parameters_are_never_shown_however_the_name_is_spelled() {
+        for (sent, shown) in [
+            ("a=1&token=s3cret&b=2", "a=1&token=REDACTED&b=2"),
+            ("token=s3cret", "token=REDACTED"),
+            ("TOKEN=s3cret;x", "TOKEN=REDACTED"),
+            ("a=1;token=s3;cr=et&b", "a=1;token=REDACTED&b"),
+            ("%74oken=s3cret", "%74oken=REDACTED"),
+            ("user[password]=s3cret", "user[password]=REDACTED"),
+            ("token%5B%5D=s3cret", "token%5B%5D=REDACTED"),
+            ("+token=s3cret", "+token=REDACTED"),
+            ("token=a=b&password=c", "token=REDACTED&password=REDACTED"),
+        ] {
+            assert_eq!(query(sent), shown);
+        }
+    }
+
+    #[test]
+    fn other_parameters_are_untouched() {
+        for sent in ["", "a=1&b", "tokens=1&mytoken=2", "token", "token=", "&&=;"] {
+            assert_eq!(query(sent), sent);
+        }
+    }
+
+    #[test]
+    fn targets_lose_secrets_users_and_fragments() {
+        for (sent, shown) in [
+            ("/a?token=x&b=1", "/a?token=REDACTED&b=1"),
+            ("/a?b=1", "/a?b=1"),
+            ("/a", "/a"),
+            ("/a#token=x", "/a"),
+            ("http://u:p@host/a?token=x", "http://host/a?token=REDACTED"),
+            ("/a/http://u:p@host/", "/a/http://u:p@host/"),
+        ] {
+            let found = redaction().target(sent.as_bytes()).into_owned();
+            assert_eq!(String::from_utf8_lossy(&found), shown);
+        }
+    }
+
+    #[test]
+    fn referers_are_shown_without_query_fragment_and_user() {
+        for (sent, shown) in [
+            ("https://u:p@other.example/a?token=x#y", "https://other.example/a"),
+            ("https://other.example/a#y?z", "https://other.example/a"),
+            ("nonsense", "nonsense"),
+        ] {
+            assert_eq!(String::from_utf8_lossy(&referer(sent.as_bytes())), shown);
+        }
+    }
+}
