@@ -3,7 +3,7 @@
 use std::{pin::pin, rc::Rc, sync::Arc, time::Duration};
 
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE},
 };
 use http_body_util::BodyExt;
@@ -12,14 +12,14 @@ use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Answer, Forwarded, Outgoing, Tunnel, Upload,
+    Answer, Destination, Forwarded, Outgoing, Tunnel, Upload,
     body::{OriginBody, Progress, SentBody},
     demo,
     error::ForwardError,
     origin::Endpoint,
     pool::Lease,
 };
-use crate::{config::settings::Upstream, policy::decision::Permit};
+use crate::config::settings::Upstream;
 
 /// A request ready to be sent: made anew from what was judged, so that no byte of the client's own framing, spelling or
 /// spacing reaches an origin.
@@ -31,15 +31,14 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    pub(super) fn new(permit: Permit<'_>, outgoing: Outgoing, idle: Duration) -> Result<Self, ForwardError> {
+    pub(super) fn new(destination: Destination, outgoing: Outgoing, idle: Duration) -> Self {
         let Outgoing {
             method,
             mut headers,
             body,
             upgrade,
         } = outgoing;
-        let uri = unchanged(permit.target().forwarded())?;
-        let host = HeaderValue::from_str(&permit.host().authority()).map_err(|_| ForwardError::Unsendable)?;
+        let Destination { target, host } = destination;
         headers.insert(HOST, host);
         frame(&mut headers, &method, body.as_ref());
         connect(&mut headers, upgrade.as_ref());
@@ -52,14 +51,14 @@ impl Prepared {
         };
         let mut request = Request::new(body);
         *request.method_mut() = method;
-        *request.uri_mut() = uri;
+        *request.uri_mut() = target;
         *request.version_mut() = Version::HTTP_11;
         *request.headers_mut() = headers;
-        Ok(Self {
+        Self {
             request,
             upload,
             upgrade,
-        })
+        }
     }
 
     /// The demo's answer, once the whole body was read. It is counted and not kept.
@@ -90,13 +89,6 @@ impl Prepared {
             }
         })
     }
-}
-
-/// The target in hyper's terms, if they spell it exactly as it was judged.
-fn unchanged(target: &str) -> Result<Uri, ForwardError> {
-    let uri: Uri = target.parse().map_err(|_| ForwardError::Unsendable)?;
-    let is_same = uri.authority().is_none() && uri.path_and_query().is_some_and(|sent| sent.as_str() == target);
-    is_same.then_some(uri).ok_or(ForwardError::Unsendable)
 }
 
 /// Says how long the body is, in the one way that leaves no doubt (RFC 9112 §6).

@@ -20,7 +20,7 @@ pub mod origin;
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
-use http::{HeaderMap, HeaderValue, Method, Response};
+use http::{HeaderMap, HeaderValue, Method, Response, Uri};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
@@ -40,7 +40,32 @@ pub struct Upstreams {
     pools: RefCell<HashMap<Arc<Endpoint>, Rc<Pool>>>,
 }
 
-/// What is sent to an origin, beside what the permit says: everything that hop-by-hop rules and header policy left.
+/// Where a request goes: what a permit says, in the terms of HTTP/1.1. There is no other way to make one.
+#[derive(Debug)]
+pub struct Destination {
+    target: Uri,
+    host: HeaderValue,
+}
+
+impl Destination {
+    /// The judged target and host.
+    ///
+    /// # Errors
+    /// HTTP/1.1 cannot carry them unchanged; then they are not sent at all.
+    pub fn of(permit: Permit<'_>) -> Result<Self, ForwardError> {
+        let judged = permit.target().forwarded();
+        let target: Uri = judged.parse().map_err(|_| ForwardError::Unsendable)?;
+        let is_unchanged =
+            target.authority().is_none() && target.path_and_query().is_some_and(|sent| sent.as_str() == judged);
+        let host = HeaderValue::from_str(permit.host().authority()).map_err(|_| ForwardError::Unsendable)?;
+        match is_unchanged {
+            true => Ok(Self { target, host }),
+            false => Err(ForwardError::Unsendable),
+        }
+    }
+}
+
+/// What is sent to an origin, beside its destination: everything that hop-by-hop rules and header policy left.
 #[derive(Debug)]
 pub struct Outgoing {
     /// The method as the client sent it.
@@ -92,13 +117,13 @@ impl Upstreams {
     /// No server could be reached or answered in time, or the client's body broke off or broke a limit.
     pub async fn forward(
         &self,
-        permit: Permit<'_>,
+        destination: Destination,
         origin: &Origin,
         request: Outgoing,
         connections: usize,
     ) -> Result<Forwarded, ForwardError> {
         let settings = origin.settings();
-        let mut prepared = Prepared::new(permit, request, settings.idle_timeout)?;
+        let mut prepared = Prepared::new(destination, request, settings.idle_timeout);
         let mut reached = self.reach(origin, connections, Reuse::Idle).await?;
         loop {
             let lease = match reached {

@@ -99,7 +99,7 @@ impl Origin {
     }
 
     /// The settings that it was compiled from.
-    pub fn settings(&self) -> &Upstream {
+    pub fn settings(&self) -> &Arc<Upstream> {
         &self.settings
     }
 

@@ -188,9 +188,8 @@ async fn send_to(
 ) -> Result<Forwarded, ForwardError> {
     let target = Target::parse(target, PathOptions::default()).unwrap();
     let host = Host::parse("Example.com:8443").unwrap();
-    upstreams
-        .forward(Permit::unjudged(&target, &host), origin, request, 4)
-        .await
+    let destination = Destination::of(Permit::unjudged(&target, &host))?;
+    upstreams.forward(destination, origin, request, 4).await
 }
 
 async fn text(forwarded: Forwarded) -> String {
