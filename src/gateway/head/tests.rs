@@ -1,3 +1,5 @@
+mod http2;
+
 use http::{HeaderName, Request};
 use hyper::{body::Incoming, service::service_fn};
 use tokio::{io::AsyncWriteExt, sync::mpsc};
@@ -327,49 +329,5 @@ fn headers_that_rules_read_as_one_value_come_once() {
     assert_eq!(
         with("/", "Accept: x\r\nAccept: y\r\nCookie: a\r\nCookie: b\r\n"),
         "a.test /"
-    );
-}
-
-fn http2(uri: Uri, headers: &[(&'static str, &'static str)]) -> String {
-    let (mut parts, ()) = Request::new(()).into_parts();
-    parts.version = Version::HTTP_2;
-    parts.uri = uri;
-    for (name, value) in headers {
-        parts.headers.append(*name, HeaderValue::from_static(value));
-    }
-    fate_of(&parts)
-}
-
-#[test]
-fn http2_has_one_host_wherever_it_is_said() {
-    let uri = || Uri::from_static("https://a.test/x");
-    assert_eq!(http2(uri(), &[]), "a.test /x");
-    assert_eq!(http2(uri(), &[("host", "A.test")]), "a.test /x");
-    assert_eq!(http2(Uri::from_static("/x"), &[("host", "a.test")]), "a.test /x");
-    assert_eq!(http2(Uri::from_static("/x"), &[]), "400 no host");
-    assert_eq!(
-        http2(uri(), &[("host", "b.test")]),
-        "400 the request target and the Host header differ"
-    );
-    assert_eq!(
-        http2(uri(), &[("host", "a.test"), ("host", "a.test")]),
-        "400 more than one Host header"
-    );
-    assert_eq!(
-        http2(Uri::from_static("ftp://a.test/x"), &[]),
-        "400 the request target is neither http nor https"
-    );
-    assert_eq!(
-        http2(Uri::from_static("https://u@a.test/x"), &[]),
-        "400 user information in the host"
-    );
-}
-
-#[test]
-fn http2_has_no_transfer_encoding() {
-    let uri = Uri::from_static("https://a.test/x");
-    assert_eq!(
-        http2(uri, &[("transfer-encoding", "chunked")]),
-        "400 Transfer-Encoding outside of HTTP/1.1"
     );
 }
