@@ -1,4 +1,5 @@
 use http::HeaderValue;
+use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::*;
 use crate::policy::network::IpRange;
@@ -104,4 +105,70 @@ fn forwarded_says_tls_of_the_client_and_x_forwarded_proto_is_not_asked() {
         Some(false)
     );
     assert_eq!(tls("Forwarded: for=203.0.113.7;proto=gopher"), None);
+}
+
+/// What a client may have written before the proxy added its word.
+fn forgery() -> impl Strategy<Value = Vec<u8>> {
+    const PIECES: &[&[u8]] = &[
+        b"10.0.0.1",
+        b"1.2.3.4",
+        b"for=",
+        b"for=1.2.3.4",
+        b"\"",
+        b"\\",
+        b",",
+        b";",
+        b"=",
+        b" ",
+        b"[",
+        b"]",
+        b"::1",
+        b"unknown",
+        b"\xff",
+        b"\t",
+        b"proto=https",
+        b"x",
+    ];
+    vec(select(PIECES), 0..10).prop_map(|pieces| pieces.concat())
+}
+
+fn appended(forged: &[u8], word: &str, new_line: bool, name: &'static str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let line = if new_line {
+        headers.append(name, HeaderValue::from_bytes(forged).expect("no control characters"));
+        word.as_bytes().to_vec()
+    } else {
+        [forged, b", ", word.as_bytes()].concat()
+    };
+    headers.append(name, HeaderValue::from_bytes(&line).expect("no control characters"));
+    headers
+}
+
+proptest! {
+    #[test]
+    fn nothing_left_of_a_proxys_word_changes_the_client(forged in forgery(), new_line in any::<bool>()) {
+        let headers = appended(&forged, "203.0.113.7, 10.0.0.2", new_line, "x-forwarded-for");
+        let client = client_ip(source("10.0.0.1"), &headers, &settings("x-forwarded-for")).map(|found| found.ip.addr());
+        prop_assert_eq!(client, Ok("203.0.113.7".parse().expect("an address")));
+    }
+
+    #[test]
+    fn nothing_left_of_a_proxys_forwarded_changes_the_client_unless_it_is_refused(
+        forged in forgery(),
+        new_line in any::<bool>(),
+    ) {
+        let headers = appended(&forged, "for=\"203.0.113.7:1\";proto=http, for=10.0.0.2", new_line, "forwarded");
+        let settings = settings("forwarded");
+        if let Ok(found) = client_ip(source("10.0.0.1"), &headers, &settings) {
+            prop_assert_eq!(found.ip.addr(), "203.0.113.7".parse::<IpAddr>().expect("an address"));
+            prop_assert_eq!(client_tls(true, source("10.0.0.1"), &headers, &settings), Ok(false));
+        }
+    }
+
+    #[test]
+    fn an_untrusted_source_is_the_client_whatever_it_sends(forged in forgery(), header in select(vec!["forwarded", "x-forwarded-for", "x-real-ip"])) {
+        let headers = appended(&forged, "203.0.113.7", true, header);
+        let found = client_ip(source("192.0.2.1"), &headers, &settings(header)).map(|found| found.ip.addr());
+        prop_assert_eq!(found, Ok("192.0.2.1".parse().expect("an address")));
+    }
 }
