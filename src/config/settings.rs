@@ -48,7 +48,7 @@ pub struct Listener {
     /// What is spoken there.
     pub protocol: Protocol,
     /// Peers that must send a PROXY header; from any other it is an error to send one.
-    pub proxy_protocol: Vec<IpNet>,
+    pub proxy_protocol: IpSet,
     /// A path that the gateway answers itself, whatever the Host: for load balancers' checks.
     pub health: Option<String>,
 }
@@ -92,7 +92,7 @@ pub struct Admin {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientIpSource {
     /// Proxies whose header is believed, `$lists` already resolved; empty: none.
-    pub trusted_proxies: Vec<IpNet>,
+    pub trusted_proxies: IpSet,
     /// The header that names the client.
     pub header: HeaderName,
 }
@@ -126,7 +126,7 @@ pub struct Upstream {
     pub name: String,
     /// Its servers, tried in turn.
     pub servers: Vec<Server>,
-    /// Where its timeouts differ from `[limits]`: connecting.
+    /// Connecting, the TLS handshake included.
     pub connect_timeout: Duration,
     /// From the last byte of the request until the response's head.
     pub response_timeout: Duration,

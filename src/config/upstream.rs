@@ -1,0 +1,207 @@
+//! `[upstream.NAME]`: a named pool of an origin's addresses.
+
+use std::{path::PathBuf, time::Duration};
+
+use super::{
+    settings::{Server, Upstream},
+    values::{keep, text},
+};
+use crate::policy::{
+    fault::{Fault, Faults, Place},
+    normalize::HostName,
+    table::{FromToml, Placed, Table, Value},
+};
+
+/// An upstream as written.
+pub(super) struct WrittenUpstream {
+    pub(super) upstream: Upstream,
+    pub(super) place: Place,
+    pub(super) ca: Option<Place>,
+}
+
+/// Reads the tables under `[upstream]`.
+pub(super) fn upstreams(table: Option<Table<'_>>, faults: &mut Faults) -> Vec<Option<WrittenUpstream>> {
+    let Some(mut table) = table else {
+        return Vec::new();
+    };
+    let named = table.named();
+    named
+        .into_iter()
+        .map(|(name, value)| {
+            let table = value.table(&format!("[upstream.{}]", name.value), faults).or_else(|| {
+                faults.push(
+                    Fault::error(name.place.clone(), "an upstream needs a name")
+                        .expected("expected a table")
+                        .help("write `[upstream.app]`, and `upstream = \"app\"` in its sites"),
+                );
+                None
+            })?;
+            upstream(name, table, faults)
+        })
+        .collect()
+}
+
+fn upstream(name: Placed<String>, mut table: Table<'_>, faults: &mut Faults) -> Option<WrittenUpstream> {
+    let servers = servers(&mut table, faults);
+    let ca = table.optional::<Placed<PathBuf>>("ca", faults);
+    let tls_name = table.optional::<Placed<String>>("tls_name", faults);
+    let written = Upstream {
+        name: name.value,
+        servers: Vec::new(),
+        connect_timeout: table.or("connect_timeout", Duration::from_secs(5), faults),
+        response_timeout: table.or("response_timeout", Duration::from_secs(60), faults),
+        idle_timeout: table.or("idle_timeout", Duration::from_secs(60), faults),
+        keepalive: table.or("keepalive", Duration::from_secs(30), faults),
+        max_idle: table.or("max_idle", 64, faults),
+        ca: ca.as_ref().map(|ca| ca.value.clone()),
+        tls_name: tls_name.as_ref().map(|name| name.value.clone()),
+    };
+    table.finish(faults);
+    if let Some(name) = &tls_name
+        && HostName::parse(&name.value).is_none()
+    {
+        let fault = Fault::error(name.place.clone(), format!("`{}` is not a host name", name.value));
+        faults.push(fault.expected("expected the name in the servers' certificates"));
+    }
+    let servers = servers?;
+    https_only("ca", ca.as_ref().map(|ca| &ca.place), &servers, faults);
+    https_only("tls_name", tls_name.as_ref().map(|name| &name.place), &servers, faults);
+    Some(WrittenUpstream {
+        upstream: Upstream { servers, ..written },
+        place: name.place,
+        ca: ca.map(|ca| ca.place),
+    })
+}
+
+fn servers(table: &mut Table<'_>, faults: &mut Faults) -> Option<Vec<Server>> {
+    const EXAMPLE: &str = "servers = [\"http://127.0.0.1:3000\"]";
+    let servers = table.required::<Placed<Vec<Server>>>("servers", EXAMPLE, faults)?;
+    if servers.value.is_empty() {
+        let fault = Fault::error(servers.place, format!("{} has no servers", table.name()));
+        faults.push(fault.expected("expected at least one").help(format!("write `{EXAMPLE}`")));
+        return None;
+    }
+    Some(servers.value)
+}
+
+fn https_only(key: &str, place: Option<&Place>, servers: &[Server], faults: &mut Faults) {
+    let https = servers.iter().any(|server| matches!(server, Server::Https { .. }));
+    if let Some(place) = place
+        && !https
+    {
+        faults.push(
+            Fault::error(place.clone(), format!("`{key}` on an upstream without https servers"))
+                .expected("nothing here is verified")
+                .help(format!("write `https://` before the servers, or remove `{key}`")),
+        );
+    }
+}
+
+impl FromToml for Server {
+    fn from_toml(value: Value<'_>, faults: &mut Faults) -> Option<Self> {
+        let text = text(value, "a server such as \"http://127.0.0.1:3000\"", faults)?;
+        let server = server(text).map_err(|(message, help)| {
+            let fault = value.invalid(message, "\"http://host:port\", \"https://host:port\" or \"builtin:demo\"");
+            if help.is_empty() { fault } else { fault.help(help) }
+        });
+        keep(server, faults)
+    }
+}
+
+/// The server, or what is wrong and what to do.
+fn server(text: &str) -> Result<Server, (String, String)> {
+    if text == "builtin:demo" {
+        return Ok(Server::Demo);
+    }
+    let Some((scheme, authority)) = text.split_once("://") else {
+        let help = if text.starts_with("builtin:") {
+            "the only built-in origin is `builtin:demo`".to_owned()
+        } else {
+            format!("write `\"http://{text}\"` or `\"https://{text}\"`")
+        };
+        return Err((format!("`{text}` has no scheme"), help));
+    };
+    let authority = authority.strip_suffix('/').unwrap_or(authority);
+    if let Some(at) = authority.find(['/', '?', '#']) {
+        let origin = authority.get(..at).unwrap_or_default();
+        return Err((
+            format!("`{text}` has a path"),
+            format!("requests keep their own path: write `\"{scheme}://{origin}\"`"),
+        ));
+    }
+    if authority.contains('@') {
+        return Err((format!("`{text}` has a user name"), "leave everything before `@` out".to_owned()));
+    }
+    match scheme {
+        "http" => host_port(authority, 80).map(|(host, port)| Server::Http { host, port }),
+        "https" => host_port(authority, 443).map(|(host, port)| Server::Https { host, port }),
+        _ => Err((
+            format!("unknown scheme `{scheme}`"),
+            "origins speak HTTP/1.1 over `http://` or `https://`; WebSockets go through both".to_owned(),
+        )),
+    }
+}
+
+fn host_port(authority: &str, default: u16) -> Result<(String, u16), (String, String)> {
+    let (host, port) = match authority.rsplit_once(':') {
+        // A colon inside brackets belongs to an IPv6 address.
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        Some(_) | None => (authority, None),
+    };
+    let port = match port {
+        None => default,
+        Some(text) => match text.parse() {
+            Ok(port) if port != 0 => port,
+            Ok(_) | Err(_) => {
+                return Err((format!("`{text}` is not a port"), "ports are 1 to 65535".to_owned()));
+            }
+        },
+    };
+    let Some(name) = HostName::parse(host) else {
+        let help = match host.parse::<std::net::Ipv6Addr>() {
+            Ok(_) => format!("an IPv6 address needs brackets: `[{host}]`"),
+            Err(_) => String::new(),
+        };
+        return Err((format!("`{host}` is not a host name or address"), help));
+    };
+    let name = name.as_str();
+    let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    Ok((bare.unwrap_or(name).to_owned(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_have_a_scheme_a_host_and_a_port() {
+        let http = |host: &str, port| {
+            Ok(Server::Http {
+                host: host.to_owned(),
+                port,
+            })
+        };
+        assert_eq!(server("http://127.0.0.1:3000"), http("127.0.0.1", 3000));
+        assert_eq!(server("http://App.internal/"), http("app.internal", 80));
+        assert_eq!(server("http://[::1]"), http("::1", 80));
+        assert_eq!(server("http://[::1]:81"), http("::1", 81));
+        assert_eq!(server("builtin:demo"), Ok(Server::Demo));
+    }
+
+    #[test]
+    fn what_is_no_server_says_what_to_write() {
+        for (text, part) in [
+            ("127.0.0.1:3000", "write `\"http://127.0.0.1:3000\"`"),
+            ("http://app/base", "write `\"http://app\"`"),
+            ("http://user@app", "before `@`"),
+            ("ws://app", "unknown scheme `ws`"),
+            ("http://app:0", "ports are 1 to 65535"),
+            ("http://app:http", "`http` is not a port"),
+            ("http://", "`` is not a host"),
+            ("builtin:echo", "`builtin:demo`"),
+        ] {
+            let (message, help) = server(text).expect_err(text);
+            assert!(format!("{message}; {help}").contains(part), "{text}: {message}; {help}");
+        }
+    }
+}
