@@ -7,5 +7,6 @@ pub mod policy;
 pub mod represent;
 pub mod server;
 pub mod telemetry;
+pub mod snapshot;
 pub mod tls;
 pub mod upstream;

@@ -11,7 +11,6 @@ use super::{
 };
 use crate::policy::{
     fault::{Fault, Faults, Place},
-    site::HostPattern,
 };
 
 /// Every disagreement, as faults.
@@ -123,13 +122,13 @@ fn known_ports(tls: &BTreeSet<u16>) -> String {
 fn hosts(written: &Written, faults: &mut Faults) {
     let mut seen: BTreeMap<String, (&str, &Place)> = BTreeMap::new();
     for site in &written.sites {
-        for host in &site.hosts {
+        for host in &site.hosts.value {
             let name = &site.site.facts.name;
-            let Some((other, first)) = seen.insert(spelled(&host.value), (name, &host.place)) else {
+            let Some((other, first)) = seen.insert(host.value.to_string(), (name, &host.place)) else {
                 continue;
             };
             let (line, _) = first.line_column();
-            let host_name = spelled(&host.value);
+            let host_name = host.value.to_string();
             let message = if std::ptr::eq(other, name.as_str()) {
                 format!("host `{host_name}` is written twice in site `{name}`")
             } else {
@@ -138,15 +137,6 @@ fn hosts(written: &Written, faults: &mut Faults) {
             let fault = Fault::error(host.place.clone(), message).expected(format!("first on line {line}"));
             faults.push(fault.help("a host leads to one site: remove it from the other"));
         }
-    }
-}
-
-/// The pattern in its one spelling.
-fn spelled(host: &HostPattern) -> String {
-    match host {
-        HostPattern::Exact(name) => name.to_string(),
-        HostPattern::Below(name) => format!("*.{name}"),
-        HostPattern::Any => "*".to_owned(),
     }
 }
 
@@ -181,10 +171,12 @@ fn upstreams(written: &Written, faults: &mut Faults) {
             fault.help(format!("known upstreams: {}", known.join(", ")))
         });
     }
+    // Who mistyped a name need not hear that the other one is unused.
+    let mistyped = used.iter().any(|name| !known.contains(name));
     let unused = written
         .upstreams
         .iter()
-        .filter(|up| !used.contains(up.upstream.name.as_str()) && !written.incomplete.sites);
+        .filter(|up| !used.contains(up.upstream.name.as_str()) && !written.incomplete.sites && !mistyped);
     for up in unused {
         let fault = Fault::warning(up.place.clone(), format!("upstream `{}` is not used", up.upstream.name));
         faults.push(fault.expected("no `[[site]]` leads here"));

@@ -140,7 +140,7 @@ impl Files {
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The system refuses.
-    #[error("{}", plain(.0))]
+    #[error("{}", reason(.0))]
     Io(#[from] io::Error),
     /// It is a directory.
     #[error("it is a directory")]
@@ -160,7 +160,7 @@ pub enum ReadError {
 }
 
 /// The system's words without its number.
-fn plain(error: &io::Error) -> String {
+pub(super) fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "no such file".to_owned(),
         io::ErrorKind::PermissionDenied => "permission denied".to_owned(),

@@ -1,3 +1,121 @@
 //! Reads files into settings and rules, gathering every fault with its place.
+//!
+//! Owns `portcullis.toml`: its tables one file each, its defaults, what its tables must agree on, and the reading of every
+//! file that it names. [`load`] compiles all of it into a [`Snapshot`], or says everything that is wrong. Refuses to know of
+//! sockets and the network: a load that succeeds here is one that `portcullis check` would call good.
 
+mod checks;
+mod compile;
+pub mod files;
+mod interpolate;
+mod limits;
+mod listen;
 pub mod settings;
+pub mod show;
+mod site;
+mod traffic;
+mod upstream;
+mod values;
+mod written;
+
+use std::{
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use self::{files::Files, interpolate::Variables};
+use crate::{
+    policy::{
+        fault::{Fault, Faults},
+        rule::Timestamp,
+        table::{Table, parse},
+    },
+    snapshot::Snapshot,
+};
+
+/// How often files that change while they are read are read again.
+const ATTEMPTS: u32 = 5;
+/// How long whoever is writing gets to finish.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Reads the configuration at `path` and everything that it names, and compiles it. `previous` is the snapshot in force:
+/// what did not change is taken from it. Comes back with the warnings. Blocks on files; never touches the network.
+///
+/// # Errors
+/// Everything that is wrong, by file and position; at least one fault is an error.
+pub fn load(
+    path: &Path,
+    now: Timestamp,
+    previous: Option<&Snapshot>,
+) -> Result<(Snapshot, Vec<Fault>), Vec<Fault>> {
+    load_with(path, now, previous, &|name| std::env::var(name).ok())
+}
+
+fn load_with(
+    path: &Path,
+    now: Timestamp,
+    previous: Option<&Snapshot>,
+    variables: Variables<'_>,
+) -> Result<(Snapshot, Vec<Fault>), Vec<Fault>> {
+    for _ in 0..ATTEMPTS {
+        let mut files = Files::new(folder(path));
+        let mut faults = Faults::new();
+        let snapshot = attempt(path, now, previous, variables, &mut files, &mut faults);
+        if files.have_changed() {
+            // What was read may not belong together: half a deployment is no configuration.
+            thread::sleep(PAUSE);
+            continue;
+        }
+        return match snapshot {
+            Some(snapshot) if !faults.has_errors() => Ok((snapshot, faults.into_sorted())),
+            Some(_) | None => Err(faults.into_sorted()),
+        };
+    }
+    let fault = Fault::without_place("the files kept changing while they were read");
+    Err(vec![fault.help("reload again when whatever writes them has finished")])
+}
+
+/// The directory that every relative path is relative to.
+fn folder(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        Some(_) | None => PathBuf::from("."),
+    }
+}
+
+/// One reading. `None` only with an error among the faults.
+fn attempt(
+    path: &Path,
+    now: Timestamp,
+    previous: Option<&Snapshot>,
+    variables: Variables<'_>,
+    files: &mut Files,
+    faults: &mut Faults,
+) -> Option<Snapshot> {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    let source = match files.read_text(name.as_ref()) {
+        Ok(source) => source,
+        Err(cause) => {
+            let fault = Fault::without_place(format!("cannot read `{}`: {cause}", path.display()));
+            faults.push(fault.help("name the configuration with `-c FILE` or PORTCULLIS_CONFIG"));
+            return None;
+        }
+    };
+    let mut document = parse(&source, faults);
+    let syntax = faults.has_errors();
+    interpolate::interpolate(document.get_mut(), &source, variables, files, faults);
+    let table = Table::new(&source, "portcullis.toml", document.span(), document.get_ref());
+    let mut found = Faults::new();
+    let written = written::written(table, &mut found);
+    checks::check(&written, &mut found);
+    if syntax {
+        // What does not parse seems missing as well; only the cause is worth a word.
+        return None;
+    }
+    faults.extend(found);
+    compile::compile(written, now, previous, files, faults)
+}
+
+#[cfg(test)]
+mod tests;

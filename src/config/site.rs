@@ -6,11 +6,11 @@ use http::HeaderValue;
 
 use super::{
     settings::{CertificateFiles, DEFAULT_REFUSAL, Disclose, NotFound, Site},
-    values::{HeaderTable, keep, text, word},
+    values::{HeaderTable, word},
 };
 use crate::policy::{
     fault::{Fault, Faults, Place},
-    normalize::{HostName, PathOptions},
+    normalize::PathOptions,
     site::{DefaultVerdict, HostPattern, SiteFacts},
     table::{FromToml, Placed, Table, Value},
 };
@@ -19,29 +19,19 @@ use crate::policy::{
 pub(super) struct WrittenSite {
     pub(super) site: Site,
     pub(super) name: Place,
-    pub(super) hosts: Vec<Placed<HostPattern>>,
+    pub(super) hosts: Placed<Vec<Placed<HostPattern>>>,
     pub(super) upstream: Place,
-    pub(super) certificates: Vec<CertificatePlaces>,
     pub(super) html_page: Option<Place>,
     pub(super) json_page: Option<Place>,
-}
-
-/// Where a certificate's files are named.
-#[derive(Debug, Clone)]
-pub struct CertificatePlaces {
-    /// The chain's path.
-    pub cert: Place,
-    /// The key's path.
-    pub key: Place,
 }
 
 /// Reads a `[[site]]` table.
 pub(super) fn site(mut table: Table<'_>, faults: &mut Faults) -> Option<WrittenSite> {
     let hosts = hosts(&mut table, faults);
-    let name = name(&mut table, hosts.as_deref(), faults);
+    let name = name(&mut table, hosts.as_ref().map(|hosts| &*hosts.value), faults);
     let upstream = table.required::<Placed<String>>("upstream", "upstream = \"app\"", faults);
     let default = default_verdict(&mut table, faults);
-    let certificates = table.or("certificates", Vec::<Certificate>::new(), faults);
+    let certificates = table.or("certificates", Vec::<CertificateFiles>::new(), faults);
     let self_signed = table.or("self_signed", false, faults);
     if self_signed && !certificates.is_empty() {
         let place = table.key_place("self_signed").unwrap_or_else(|| table.place());
@@ -59,7 +49,8 @@ pub(super) fn site(mut table: Table<'_>, faults: &mut Faults) -> Option<WrittenS
             upstream: String::new(),
             default,
         },
-        certificates: certificates.iter().map(|files| files.files.clone()).collect(),
+        hosts_place: table.place(),
+        certificates,
         self_signed,
         html_page: html_page.as_ref().map(|page| page.value.clone()),
         json_page: json_page.as_ref().map(|page| page.value.clone()),
@@ -75,16 +66,16 @@ pub(super) fn site(mut table: Table<'_>, faults: &mut Faults) -> Option<WrittenS
         site: Site {
             facts: SiteFacts {
                 name: name.value,
-                hosts: hosts.iter().map(|host| host.value.clone()).collect(),
+                hosts: hosts.value.iter().map(|host| host.value.clone()).collect(),
                 upstream: upstream.value,
                 default,
             },
+            hosts_place: hosts.place.clone(),
             ..site
         },
         name: name.place,
         hosts,
         upstream: upstream.place,
-        certificates: certificates.into_iter().map(|files| files.places).collect(),
         html_page: html_page.map(|page| page.place),
         json_page: json_page.map(|page| page.place),
     })
@@ -117,7 +108,7 @@ fn name(
     Some(name)
 }
 
-fn hosts(table: &mut Table<'_>, faults: &mut Faults) -> Option<Vec<Placed<HostPattern>>> {
+fn hosts(table: &mut Table<'_>, faults: &mut Faults) -> Option<Placed<Vec<Placed<HostPattern>>>> {
     const EXAMPLE: &str = "hosts = [\"example.com\", \"*.example.com\"]";
     let hosts = table.required::<Placed<Vec<Placed<HostPattern>>>>("hosts", EXAMPLE, faults)?;
     if hosts.value.is_empty() {
@@ -128,63 +119,7 @@ fn hosts(table: &mut Table<'_>, faults: &mut Faults) -> Option<Vec<Placed<HostPa
         );
         return None;
     }
-    Some(hosts.value)
-}
-
-/// `example.com`, `*.example.com` or `*`.
-impl FromToml for HostPattern {
-    fn from_toml(value: Value<'_>, faults: &mut Faults) -> Option<Self> {
-        const EXAMPLE: &str = "\"example.com\", \"*.example.com\" or \"*\"";
-        let text = text(value, EXAMPLE, faults)?;
-        let pattern = host_pattern(text).ok_or_else(|| {
-            let fault = value.invalid(format!("`{text}` is not a host"), EXAMPLE);
-            match host_meant(text) {
-                Some(help) => fault.help(help),
-                None => fault,
-            }
-        });
-        keep(pattern, faults)
-    }
-}
-
-fn host_pattern(text: &str) -> Option<HostPattern> {
-    if text == "*" {
-        return Some(HostPattern::Any);
-    }
-    match text.strip_prefix("*.") {
-        Some(below) => {
-            let name = HostName::parse(below)?;
-            crate::policy::normalize::ip_literal(&name)
-                .is_none()
-                .then_some(HostPattern::Below(name))
-        }
-        None => HostName::parse(text).map(HostPattern::Exact),
-    }
-}
-
-fn host_meant(text: &str) -> Option<String> {
-    let after_scheme = text.split_once("://").map_or(text, |(_, rest)| rest);
-    let host = after_scheme.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = match host.rsplit_once(':') {
-        Some((name, port)) if !name.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => name,
-        Some(_) | None => host,
-    };
-    if host != text && host_pattern(host).is_some() {
-        return Some(format!("hosts have no scheme, port or path: write `\"{host}\"`"));
-    }
-    if let Some(rest) = text.strip_prefix('.') {
-        return Some(format!("for every name below it write `\"*.{rest}\"`"));
-    }
-    if text.parse::<std::net::Ipv6Addr>().is_ok() {
-        return Some(format!("an IPv6 address needs brackets: `\"[{text}]\"`"));
-    }
-    if !text.is_ascii() {
-        return Some("write an international name as DNS has it, in its `xn--` form".to_owned());
-    }
-    if text.contains('*') {
-        return Some("`*` stands alone, or as the whole first label: `*.example.com`".to_owned());
-    }
-    None
+    Some(hosts)
 }
 
 fn default_verdict(table: &mut Table<'_>, faults: &mut Faults) -> DefaultVerdict {
@@ -230,28 +165,15 @@ fn error_docs(table: &mut Table<'_>, faults: &mut Faults) -> Option<String> {
     Some(docs.value)
 }
 
-/// A chain and its key, with their places.
-struct Certificate {
-    files: CertificateFiles,
-    places: CertificatePlaces,
-}
-
-impl FromToml for Certificate {
+impl FromToml for CertificateFiles {
     fn from_toml(value: Value<'_>, faults: &mut Faults) -> Option<Self> {
         let mut table = value.table("`certificates`", faults)?;
-        let cert = table.required::<Placed<PathBuf>>("cert", "cert = \"tls/example.pem\"", faults);
-        let key = table.required::<Placed<PathBuf>>("key", "key = \"tls/example.key\"", faults);
+        let cert = table.required("cert", "cert = \"tls/example.pem\"", faults);
+        let key = table.required("key", "key = \"tls/example.key\"", faults);
         table.finish(faults);
-        let (cert, key) = (cert?, key?);
         Some(Self {
-            files: CertificateFiles {
-                cert: cert.value,
-                key: key.value,
-            },
-            places: CertificatePlaces {
-                cert: cert.place,
-                key: key.place,
-            },
+            cert: cert?,
+            key: key?,
         })
     }
 }
@@ -287,34 +209,4 @@ fn not_found(table: &mut Table<'_>, faults: &mut Faults) -> NotFound {
     };
     written.finish(faults);
     not_found
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hosts_are_names_wildcards_and_the_star() {
-        let name = |name: &str| HostName::parse(name).expect("a name");
-        assert_eq!(host_pattern("Example.COM."), Some(HostPattern::Exact(name("example.com"))));
-        assert_eq!(host_pattern("*.example.com"), Some(HostPattern::Below(name("example.com"))));
-        assert_eq!(host_pattern("*"), Some(HostPattern::Any));
-        assert_eq!(host_pattern("*.127.0.0.1"), None);
-    }
-
-    #[test]
-    fn what_is_no_host_says_what_to_write() {
-        for (text, part) in [
-            ("https://example.com/x", "write `\"example.com\"`"),
-            ("example.com:8443", "write `\"example.com\"`"),
-            (".example.com", "write `\"*.example.com\"`"),
-            ("::1", "`\"[::1]\"`"),
-            ("bücher.example", "`xn--`"),
-            ("www.*.example", "the whole first label"),
-        ] {
-            assert_eq!(host_pattern(text), None, "{text}");
-            let help = host_meant(text).unwrap_or_default();
-            assert!(help.contains(part), "{text}: {help}");
-        }
-    }
 }

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
+    limits::number,
     settings::{Server, Upstream},
     values::{keep, text},
 };
@@ -52,7 +53,7 @@ fn upstream(name: Placed<String>, mut table: Table<'_>, faults: &mut Faults) -> 
         response_timeout: table.or("response_timeout", Duration::from_secs(60), faults),
         idle_timeout: table.or("idle_timeout", Duration::from_secs(60), faults),
         keepalive: table.or("keepalive", Duration::from_secs(30), faults),
-        max_idle: table.or("max_idle", 64, faults),
+        max_idle: number(&mut table, "max_idle", 0..=100_000, faults).unwrap_or(64),
         ca: ca.as_ref().map(|ca| ca.value.clone()),
         tls_name: tls_name.as_ref().map(|name| name.value.clone()),
     };

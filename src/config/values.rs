@@ -6,13 +6,12 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue};
 use toml::de::DeValue;
 
 use crate::policy::{
     fault::{Fault, Faults, nearest},
     network::Network,
-    rule::RefusalStatus,
     table::{FromToml, Value},
 };
 
@@ -307,27 +306,6 @@ impl FromToml for HeaderTable {
             }
         }
         Some(Self(headers))
-    }
-}
-
-/// 400 to 499; 404 conceals, 444 closes.
-impl FromToml for RefusalStatus {
-    fn from_toml(value: Value<'_>, faults: &mut Faults) -> Option<Self> {
-        let number = u16::from_toml(value, faults)?;
-        let status = match number {
-            404 => Some(Self::Conceal),
-            444 => Some(Self::Close),
-            400..=499 => StatusCode::from_u16(number).ok().map(Self::Status),
-            _ => None,
-        };
-        if status.is_none() {
-            faults.push(
-                value
-                    .invalid(format!("{number} is not a status of a refusal"), "400 to 499")
-                    .help("403 refuses, 404 conceals that anything is there, 444 closes the connection without an answer"),
-            );
-        }
-        status
     }
 }
 

@@ -18,17 +18,16 @@ use std::{
     time::SystemTime,
 };
 
-use ipnet::IpNet;
-
 use self::{
     mmdb::Networks,
-    ranges::{RangeTable, Spans},
+    ranges::RangeTable,
 };
 use crate::{
     config::settings::{GeoSettings, GeoSource},
     policy::{
         facts::{Continent, Country, GeoFacts},
         fault::{Fault, Faults, Place},
+        network::IpSet,
         rule::Timestamp,
     },
 };
@@ -41,7 +40,7 @@ pub const BUILTIN_LABEL: &str = "registry-assigned country";
 pub struct Geo {
     country: Option<CountrySource>,
     asn: Option<Arc<File<Networks>>>,
-    tor: Option<RangeTable<bool>>,
+    tor: Option<IpSet>,
 }
 
 #[derive(Debug)]
@@ -125,7 +124,7 @@ impl Geo {
     pub fn load(
         settings: &GeoSettings,
         places: &GeoPlaces,
-        tor: Option<&[IpNet]>,
+        tor: Option<&IpSet>,
         previous: Option<&Self>,
         faults: &mut Faults,
     ) -> Option<Self> {
@@ -145,7 +144,7 @@ impl Geo {
         Some(Self {
             country: country?,
             asn: asn?,
-            tor: tor.map(tor_table),
+            tor: tor.cloned(),
         })
     }
 
@@ -177,7 +176,7 @@ impl Geo {
     }
 
     fn is_tor(&self, address: IpAddr) -> bool {
-        self.tor.as_ref().is_some_and(|tor| tor.at(address))
+        self.tor.as_ref().is_some_and(|tor| tor.contains(address))
     }
 
     /// Which facts the sources can give.
@@ -409,18 +408,6 @@ fn digest(bytes: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);
     hasher.finish()
-}
-
-fn tor_table(networks: &[IpNet]) -> RangeTable<bool> {
-    let mut spans = Spans::default();
-    let mut networks = networks.to_vec();
-    // Aggregated networks are sorted and disjoint.
-    networks = IpNet::aggregate(&networks);
-    networks.sort();
-    for network in networks {
-        spans.push(network.network(), network.broadcast(), true);
-    }
-    spans.finish()
 }
 
 /// The IPv4 address that an IPv6 address stands for, if it does.

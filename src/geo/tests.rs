@@ -1,4 +1,5 @@
 use super::*;
+use crate::policy::network::IpRange;
 
 fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
@@ -283,9 +284,10 @@ fn empty_and_binary_text_files_are_faults() {
 
 #[test]
 fn tor_exits_replace_the_country_and_keep_continent_and_asn() {
-    let exits: Vec<IpNet> = ["192.0.2.7/32", "192.0.2.6/32", "127.0.0.1/32", "2001:db8:1::/64"]
-        .map(|net| net.parse().expect("a network"))
-        .to_vec();
+    let exits: IpSet = ["192.0.2.7", "192.0.2.6", "127.0.0.1", "2001:db8:1::/64"]
+        .map(|net| IpRange::parse(net).expect("a network"))
+        .into_iter()
+        .collect();
     let wanted = settings(
         Some(GeoSource::MaxMind(fixture("country.mmdb"))),
         Some(fixture("asn.mmdb")),

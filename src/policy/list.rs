@@ -114,6 +114,14 @@ impl List {
         self.entries == 0
     }
 
+    /// The addresses of a list of addresses; `None` for any other kind.
+    pub fn addresses(&self) -> Option<&IpSet> {
+        match &self.contents {
+            Contents::Ip(set) => Some(set),
+            Contents::Asn(_) | Contents::Country(_) | Contents::String(_) => None,
+        }
+    }
+
     /// Whether a list of addresses holds this one.
     pub fn contains_ip(&self, address: IpAddr) -> bool {
         match &self.contents {

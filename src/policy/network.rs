@@ -208,6 +208,19 @@ impl IpSet {
         }
     }
 
+    /// Its disjoint ranges, IPv4 first, each family in order.
+    pub fn iter(&self) -> impl Iterator<Item = IpRange> {
+        let v4 = self.v4.iter().map(|(first, last)| IpRange {
+            first: Ipv4Addr::from(*first).into(),
+            last: Ipv4Addr::from(*last).into(),
+        });
+        let v6 = self.v6.iter().map(|(first, last)| IpRange {
+            first: Ipv6Addr::from(*first).into(),
+            last: Ipv6Addr::from(*last).into(),
+        });
+        v4.chain(v6)
+    }
+
     /// How many disjoint ranges it holds.
     pub fn ranges(&self) -> usize {
         self.v4.len() + self.v6.len()
