@@ -5,13 +5,8 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use super::{
-    settings::Protocol,
-    written::Written,
-};
-use crate::policy::{
-    fault::{Fault, Faults, Place},
-};
+use super::{settings::Protocol, written::Written};
+use crate::policy::fault::{Fault, Faults, Place};
 
 /// Every disagreement, as faults.
 pub(super) fn check(written: &Written, faults: &mut Faults) {
@@ -100,9 +95,12 @@ fn redirects(written: &Written, faults: &mut Faults) {
             );
         } else if plain.contains(&port) {
             faults.push(
-                Fault::error(place.clone(), format!("a redirect to https on port {port}, which speaks plain HTTP"))
-                    .expected("expected the port of the https listener as clients see it")
-                    .help(known_ports(&tls)),
+                Fault::error(
+                    place.clone(),
+                    format!("a redirect to https on port {port}, which speaks plain HTTP"),
+                )
+                .expected("expected the port of the https listener as clients see it")
+                .help(known_ports(&tls)),
             );
         } else if port != 443 && !tls.contains(&0) {
             faults.push(
@@ -147,7 +145,11 @@ fn names(written: &Written, faults: &mut Faults) {
         if let Some(first) = seen.insert(name, &site.name) {
             let (line, _) = first.line_column();
             let fault = Fault::error(site.name.clone(), format!("two sites are named `{name}`"));
-            faults.push(fault.expected(format!("first on line {line}")).help("give each site its own `name`"));
+            faults.push(
+                fault
+                    .expected(format!("first on line {line}"))
+                    .help("give each site its own `name`"),
+            );
         }
     }
 }
@@ -165,7 +167,9 @@ fn upstreams(written: &Written, faults: &mut Faults) {
             .expected("no `[upstream.…]` has this name")
             .suggest(name, known.iter().copied());
         faults.push(if known.is_empty() {
-            fault.help(format!("write `[upstream.{name}]` and below it `servers = [\"http://127.0.0.1:3000\"]`"))
+            fault.help(format!(
+                "write `[upstream.{name}]` and below it `servers = [\"http://127.0.0.1:3000\"]`"
+            ))
         } else {
             let known: Vec<_> = known.iter().copied().collect();
             fault.help(format!("known upstreams: {}", known.join(", ")))

@@ -41,7 +41,12 @@ pub(super) fn compile(
     }
     // A clock beyond the calendar is no reason to refuse; every certificate has then expired.
     let instant = jiff::Timestamp::from_second(now.0).unwrap_or(jiff::Timestamp::MAX);
-    let certificates = CertificateStore::load(&sites, previous.map(|snapshot| &*snapshot.certificates), instant, faults);
+    let certificates = CertificateStore::load(
+        &sites,
+        previous.map(|snapshot| &*snapshot.certificates),
+        instant,
+        faults,
+    );
     let upstreams = written
         .upstreams
         .into_iter()
@@ -152,8 +157,6 @@ fn matching(glob: &Placed<String>, files: &mut Files) -> Result<Vec<PathBuf>, Fa
     Err(fault.help("check the path or the mount; `rules = []` says that there are no rules"))
 }
 
-
-
 fn client_ip(written: &WrittenClientIp, lists: &Lists, faults: &mut Faults) -> Option<ClientIpSource> {
     let mut ranges: Vec<IpRange> = Vec::new();
     let mut complete = true;
@@ -182,7 +185,9 @@ fn ip_list<'l>(name: &str, place: &Place, lists: &'l Lists) -> Result<&'l IpSet,
         return Err(fault
             .expected("no list has this name")
             .suggest(name, known)
-            .help(format!("lists stand beside the rules: `[list.{name}]` with `kind = \"ip\"`")));
+            .help(format!(
+                "lists stand beside the rules: `[list.{name}]` with `kind = \"ip\"`"
+            )));
     };
     list.addresses().ok_or_else(|| wrong_kind(list, place))
 }

@@ -224,7 +224,11 @@ pub fn display_name(path: &Path) -> String {
         (Err(_), Err(_)) => true,
         (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
     };
-    let shown = if same && !short.as_os_str().is_empty() { &short } else { path };
+    let shown = if same && !short.as_os_str().is_empty() {
+        &short
+    } else {
+        path
+    };
     shown.display().to_string()
 }
 
@@ -253,9 +257,22 @@ mod tests {
 
     #[test]
     fn globs_give_byte_order_and_no_dotfiles() {
-        let folder = folder(&["rules/b.toml", "rules/a.toml", "rules/B.toml", "rules/.a.toml.swp", "rules/.x.toml", "rules/a.toml~"]);
-        assert_eq!(names(folder.path(), "rules/*.toml"), ["rules/B.toml", "rules/a.toml", "rules/b.toml"]);
-        assert_eq!(names(folder.path(), "rules/?.tom*"), ["rules/B.toml", "rules/a.toml", "rules/a.toml~", "rules/b.toml"]);
+        let folder = folder(&[
+            "rules/b.toml",
+            "rules/a.toml",
+            "rules/B.toml",
+            "rules/.a.toml.swp",
+            "rules/.x.toml",
+            "rules/a.toml~",
+        ]);
+        assert_eq!(
+            names(folder.path(), "rules/*.toml"),
+            ["rules/B.toml", "rules/a.toml", "rules/b.toml"]
+        );
+        assert_eq!(
+            names(folder.path(), "rules/?.tom*"),
+            ["rules/B.toml", "rules/a.toml", "rules/a.toml~", "rules/b.toml"]
+        );
         assert_eq!(names(folder.path(), "rules/a.toml"), ["rules/a.toml"]);
         assert_eq!(names(folder.path(), "rules/c*.toml"), [] as [&str; 0]);
         assert_eq!(names(folder.path(), "absent.toml"), [] as [&str; 0]);
@@ -264,7 +281,10 @@ mod tests {
     #[test]
     fn wildcards_work_in_folders_too() {
         let folder = folder(&["sites/a/rules.toml", "sites/b/rules.toml", "sites/b/other.toml"]);
-        assert_eq!(names(folder.path(), "sites/*/rules.toml"), ["sites/a/rules.toml", "sites/b/rules.toml"]);
+        assert_eq!(
+            names(folder.path(), "sites/*/rules.toml"),
+            ["sites/a/rules.toml", "sites/b/rules.toml"]
+        );
     }
 
     #[test]
@@ -274,7 +294,10 @@ mod tests {
         symlink("..data/geo.toml", folder.path().join("geo.toml")).expect("linked");
         let mut files = Files::new(folder.path());
         assert_eq!(files.glob("*.toml").expect("readable"), [PathBuf::from("geo.toml")]);
-        assert_eq!(files.read_text(Path::new("geo.toml")).expect("readable").text, "..one/geo.toml");
+        assert_eq!(
+            files.read_text(Path::new("geo.toml")).expect("readable").text,
+            "..one/geo.toml"
+        );
         assert!(!files.have_changed());
         symlink("..two", folder.path().join("..tmp")).expect("linked");
         fs::rename(folder.path().join("..tmp"), folder.path().join("..data")).expect("swapped");
@@ -307,7 +330,10 @@ mod tests {
     fn names_are_shown_without_detours() {
         let folder = folder(&["config/portcullis.toml", "rules/geo.toml"]);
         let path = folder.path().join("config/../rules/./geo.toml");
-        assert_eq!(display_name(&path), folder.path().join("rules/geo.toml").display().to_string());
+        assert_eq!(
+            display_name(&path),
+            folder.path().join("rules/geo.toml").display().to_string()
+        );
     }
 
     proptest! {

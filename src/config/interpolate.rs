@@ -72,8 +72,11 @@ impl Replacer<'_> {
             } else if let Some(inside) = from.strip_prefix('{') {
                 let Some((name, after)) = inside.split_once('}') else {
                     let fault = Fault::error(narrow(place, "${"), "`${` is not closed");
-                    self.faults
-                        .push(fault.expected("expected `}` after the name").help("write `$$` for a plain dollar"));
+                    self.faults.push(
+                        fault
+                            .expected("expected `}` after the name")
+                            .help("write `$$` for a plain dollar"),
+                    );
                     return replaced;
                 };
                 match self.replacement(name) {
@@ -169,7 +172,10 @@ mod tests {
         let mut document = parse(&source, &mut faults);
         let mut files = Files::new(folder.path());
         interpolate(document.get_mut(), &source, &variable, &mut files, &mut faults);
-        let inner = document.get_ref().get("v").and_then(|v| v.get_ref().get(0)?.get_ref().get("x"));
+        let inner = document
+            .get_ref()
+            .get("v")
+            .and_then(|v| v.get_ref().get(0)?.get_ref().get("x"));
         let value = inner.and_then(|x| x.get_ref().as_str()).unwrap_or_default().to_owned();
         (value, faults.into_sorted().iter().map(ToString::to_string).collect())
     }
@@ -201,7 +207,9 @@ mod tests {
         let (_, faults) = replace("a${NONE}");
         assert_eq!(
             faults,
-            ["c.toml:1:14: error: the environment variable `NONE` is not set; set it, or give a default: `${NONE:-value}`"]
+            [
+                "c.toml:1:14: error: the environment variable `NONE` is not set; set it, or give a default: `${NONE:-value}`"
+            ]
         );
     }
 

@@ -70,12 +70,7 @@ fn rate(table: &mut Table<'_>, faults: &mut Faults) -> u64 {
 }
 
 /// A size within bounds.
-fn size(
-    table: &mut Table<'_>,
-    key: &'static str,
-    bounds: RangeInclusive<u64>,
-    faults: &mut Faults,
-) -> Option<usize> {
+fn size(table: &mut Table<'_>, key: &'static str, bounds: RangeInclusive<u64>, faults: &mut Faults) -> Option<usize> {
     let value = table.value(key)?;
     let Size(bytes) = Size::from_toml(value, faults)?;
     if !bounds.contains(&bytes) {
@@ -97,8 +92,11 @@ pub(super) fn number<T: TryFrom<u64>>(
     let number = u64::from_toml(value, faults)?;
     if !bounds.contains(&number) {
         faults.push(
-            Fault::error(value.place(), format!("`{key}` is out of range"))
-                .expected(format!("expected {} to {}", bounds.start(), bounds.end())),
+            Fault::error(value.place(), format!("`{key}` is out of range")).expected(format!(
+                "expected {} to {}",
+                bounds.start(),
+                bounds.end()
+            )),
         );
         return None;
     }

@@ -44,11 +44,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// Everything that is wrong, by file and position; at least one fault is an error.
-pub fn load(
-    path: &Path,
-    now: Timestamp,
-    previous: Option<&Snapshot>,
-) -> Result<(Snapshot, Vec<Fault>), Vec<Fault>> {
+pub fn load(path: &Path, now: Timestamp, previous: Option<&Snapshot>) -> Result<(Snapshot, Vec<Fault>), Vec<Fault>> {
     load_with(path, now, previous, &|name| std::env::var(name).ok())
 }
 

@@ -13,7 +13,9 @@ use std::{
 use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 
-use crate::policy::{network::IpSet, fault::Place, normalize::PathOptions, rule::RefusalStatus, site::SiteFacts, table::Placed};
+use crate::policy::{
+    fault::Place, network::IpSet, normalize::PathOptions, rule::RefusalStatus, site::SiteFacts, table::Placed,
+};
 
 /// Everything of `portcullis.toml` but the rules.
 #[derive(Debug, Clone)]

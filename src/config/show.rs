@@ -48,7 +48,11 @@ fn group(fault: &Fault) -> Group<'_> {
 
 fn snippet<'a>(place: &'a Place, label: &'a str) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
     let annotation = AnnotationKind::Primary.span(shown_span(place));
-    let annotation = if label.is_empty() { annotation } else { annotation.label(printable(label)) };
+    let annotation = if label.is_empty() {
+        annotation
+    } else {
+        annotation.label(printable(label))
+    };
     Snippet::source(&place.source.text)
         .path(&place.source.name)
         .annotation(annotation)
@@ -60,7 +64,10 @@ fn shown_span(place: &Place) -> std::ops::Range<usize> {
     let text = &place.source.text;
     let start = boundary(text, place.span.start);
     let end = boundary(text, place.span.end);
-    let first_line = text.get(start..end).and_then(|span| span.find('\n')).map(|at| start + at);
+    let first_line = text
+        .get(start..end)
+        .and_then(|span| span.find('\n'))
+        .map(|at| start + at);
     let end = first_line.unwrap_or(end).max(start);
     if end > start {
         return start..end;
@@ -71,7 +78,10 @@ fn shown_span(place: &Place) -> std::ops::Range<usize> {
 
 /// The beginning of the character that `at` lies in.
 fn boundary(text: &str, at: usize) -> usize {
-    (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+    (0..=at.min(text.len()))
+        .rev()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(0)
 }
 
 /// Control characters of a configuration's own text must not reach the terminal.

@@ -82,11 +82,7 @@ pub(super) fn site(mut table: Table<'_>, faults: &mut Faults) -> Option<WrittenS
 }
 
 /// `name`, or what the first host suggests.
-fn name(
-    table: &mut Table<'_>,
-    hosts: Option<&[Placed<HostPattern>]>,
-    faults: &mut Faults,
-) -> Option<Placed<String>> {
+fn name(table: &mut Table<'_>, hosts: Option<&[Placed<HostPattern>]>, faults: &mut Faults) -> Option<Placed<String>> {
     if table.value("name").is_none() {
         let first = hosts?.first()?;
         let value = match &first.value {
@@ -146,9 +142,7 @@ fn paths(table: &mut Table<'_>, faults: &mut Faults) -> PathOptions {
     const WORDS: [(&str, bool); 2] = [("refuse", false), ("keep", true)];
     let encoded = table.value("encoded_slashes");
     PathOptions {
-        keep_encoded_slashes: encoded
-            .and_then(|value| word(value, &WORDS, faults))
-            .unwrap_or(false),
+        keep_encoded_slashes: encoded.and_then(|value| word(value, &WORDS, faults)).unwrap_or(false),
         merge_slashes: table.or("merge_slashes", true, faults),
     }
 }
@@ -156,7 +150,9 @@ fn paths(table: &mut Table<'_>, faults: &mut Faults) -> PathOptions {
 fn error_docs(table: &mut Table<'_>, faults: &mut Faults) -> Option<String> {
     let docs = table.optional::<Placed<String>>("error_docs", faults)?;
     let visible = docs.value.bytes().all(|b| b.is_ascii_graphic());
-    let scheme = ["https://", "http://"].iter().any(|scheme| docs.value.starts_with(scheme));
+    let scheme = ["https://", "http://"]
+        .iter()
+        .any(|scheme| docs.value.starts_with(scheme));
     if !visible || !scheme {
         let fault = Fault::error(docs.place, format!("`{}` is not a URL", docs.value));
         faults.push(fault.expected("expected a URL such as \"https://example.com/errors\""));
@@ -171,10 +167,7 @@ impl FromToml for CertificateFiles {
         let cert = table.required("cert", "cert = \"tls/example.pem\"", faults);
         let key = table.required("key", "key = \"tls/example.key\"", faults);
         table.finish(faults);
-        Some(Self {
-            cert: cert?,
-            key: key?,
-        })
+        Some(Self { cert: cert?, key: key? })
     }
 }
 

@@ -111,12 +111,20 @@ level = "info,hyper=warn"
     let site = &settings.sites[0];
     assert_eq!(site.not_found.headers.len(), 1);
     assert!(site.paths.keep_encoded_slashes && !site.paths.merge_slashes);
-    assert!(settings.admin.socket.as_ref().is_some_and(|socket| socket.is_absolute()));
+    assert!(
+        settings
+            .admin
+            .socket
+            .as_ref()
+            .is_some_and(|socket| socket.is_absolute())
+    );
 }
 
 #[test]
 fn all_faults_are_told_at_once() {
-    let text = SMALL.replace("rules = []", "rules = [\"rules/*.toml\"]\nworkrs = 2").replace("\"app\"", "\"ap\"");
+    let text = SMALL
+        .replace("rules = []", "rules = [\"rules/*.toml\"]\nworkrs = 2")
+        .replace("\"app\"", "\"ap\"");
     let faults = load_text(&text).expect_err("three faults").join("\n");
     for part in ["cannot look for", "did you mean `workers`?", "unknown upstream `ap`"] {
         assert!(faults.contains(part), "{part}: {faults}");

@@ -32,7 +32,11 @@ pub(super) enum Trusted {
 
 impl FromToml for Trusted {
     fn from_toml(value: Value<'_>, faults: &mut Faults) -> Option<Self> {
-        let written = text(value, "a network such as \"10.0.0.0/8\", or a list such as \"$proxies\"", faults)?;
+        let written = text(
+            value,
+            "a network such as \"10.0.0.0/8\", or a list such as \"$proxies\"",
+            faults,
+        )?;
         match written.strip_prefix('$') {
             Some(name) => Some(Self::List(name.to_owned())),
             None => Network::from_toml(value, faults).map(Self::Network),
@@ -103,7 +107,10 @@ pub(super) fn geoip(table: Option<Table<'_>>, faults: &mut Faults) -> WrittenGeo
             None => faults.push(
                 Fault::error(tor.place.clone(), format!("`{}` is not a list", tor.value))
                     .expected("expected the name of a list, such as \"$tor_exits\"")
-                    .help(format!("write `\"${}\"`, and `[list.{}]` beside the rules", tor.value, tor.value)),
+                    .help(format!(
+                        "write `\"${}\"`, and `[list.{}]` beside the rules",
+                        tor.value, tor.value
+                    )),
             ),
         }
         geo.tor = Some(tor.place);
@@ -126,8 +133,14 @@ impl FromToml for CountrySource {
             }
             path => {
                 let path = PathBuf::from(path);
-                let maxmind = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("mmdb"));
-                Some(if maxmind { GeoSource::MaxMind(path) } else { GeoSource::Ranges(path) })
+                let maxmind = path
+                    .extension()
+                    .is_some_and(|extension| extension.eq_ignore_ascii_case("mmdb"));
+                Some(if maxmind {
+                    GeoSource::MaxMind(path)
+                } else {
+                    GeoSource::Ranges(path)
+                })
             }
         }))
     }
@@ -170,9 +183,19 @@ pub(super) fn log(table: Option<Table<'_>>, faults: &mut Faults) -> LogSettings 
         access: LogTarget::Stdout,
         level: "info".to_owned(),
         queue: 8192,
-        redact_query: ["access_token", "api_key", "code", "key", "password", "secret", "sig", "signature", "token"]
-            .map(str::to_owned)
-            .to_vec(),
+        redact_query: [
+            "access_token",
+            "api_key",
+            "code",
+            "key",
+            "password",
+            "secret",
+            "sig",
+            "signature",
+            "token",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
     };
     let Some(mut table) = table else {
         return log;

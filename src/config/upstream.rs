@@ -79,7 +79,11 @@ fn servers(table: &mut Table<'_>, faults: &mut Faults) -> Option<Vec<Server>> {
     let servers = table.required::<Placed<Vec<Server>>>("servers", EXAMPLE, faults)?;
     if servers.value.is_empty() {
         let fault = Fault::error(servers.place, format!("{} has no servers", table.name()));
-        faults.push(fault.expected("expected at least one").help(format!("write `{EXAMPLE}`")));
+        faults.push(
+            fault
+                .expected("expected at least one")
+                .help(format!("write `{EXAMPLE}`")),
+        );
         return None;
     }
     Some(servers.value)
@@ -102,7 +106,10 @@ impl FromToml for Server {
     fn from_toml(value: Value<'_>, faults: &mut Faults) -> Option<Self> {
         let text = text(value, "a server such as \"http://127.0.0.1:3000\"", faults)?;
         let server = server(text).map_err(|(message, help)| {
-            let fault = value.invalid(message, "\"http://host:port\", \"https://host:port\" or \"builtin:demo\"");
+            let fault = value.invalid(
+                message,
+                "\"http://host:port\", \"https://host:port\" or \"builtin:demo\"",
+            );
             if help.is_empty() { fault } else { fault.help(help) }
         });
         keep(server, faults)
@@ -131,7 +138,10 @@ fn server(text: &str) -> Result<Server, (String, String)> {
         ));
     }
     if authority.contains('@') {
-        return Err((format!("`{text}` has a user name"), "leave everything before `@` out".to_owned()));
+        return Err((
+            format!("`{text}` has a user name"),
+            "leave everything before `@` out".to_owned(),
+        ));
     }
     match scheme {
         "http" => host_port(authority, 80).map(|(host, port)| Server::Http { host, port }),

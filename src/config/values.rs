@@ -51,7 +51,10 @@ impl FromToml for Duration {
         const EXAMPLE: &str = "a duration such as \"10s\", \"1m30s\" or \"500ms\"";
         if let DeValue::Integer(number) = value.raw() {
             let fault = value.mismatch(EXAMPLE);
-            faults.push(fault.help(format!("say in what unit, for example `\"{}s\"` for seconds", number.as_str())));
+            faults.push(fault.help(format!(
+                "say in what unit, for example `\"{}s\"` for seconds",
+                number.as_str()
+            )));
             return None;
         }
         let text = text(value, EXAMPLE, faults)?;
@@ -102,7 +105,11 @@ fn duration(text: &str) -> Result<Duration, AmountError> {
                     help: Some(format!("add a unit, for example `\"{text}s\"` for seconds")),
                 });
             }
-            _ => return Err(AmountError::new(format!("unknown unit `{unit}`; units are ms, s, m, h and d"))),
+            _ => {
+                return Err(AmountError::new(format!(
+                    "unknown unit `{unit}`; units are ms, s, m, h and d"
+                )));
+            }
         };
         total = part
             .and_then(|part| total.checked_add(part))
@@ -165,7 +172,9 @@ fn size(text: &str) -> Result<u64, AmountError> {
             });
         }
     };
-    number.checked_mul(factor).ok_or_else(|| AmountError::new("it is too large"))
+    number
+        .checked_mul(factor)
+        .ok_or_else(|| AmountError::new("it is too large"))
 }
 
 /// A bound that `"off"` lifts.
@@ -187,7 +196,10 @@ impl FromToml for SocketAddr {
         const EXAMPLE: &str = "an address and port such as \"127.0.0.1:8443\" or \"[::]:443\"";
         if let DeValue::Integer(port) = value.raw() {
             let fault = value.mismatch(EXAMPLE);
-            faults.push(fault.help(format!("for every address of this machine write `\"[::]:{}\"`", port.as_str())));
+            faults.push(fault.help(format!(
+                "for every address of this machine write `\"[::]:{}\"`",
+                port.as_str()
+            )));
             return None;
         }
         let text = text(value, EXAMPLE, faults)?;
@@ -224,7 +236,9 @@ fn address_meant(text: &str) -> Option<String> {
         _ if host.parse::<std::net::Ipv6Addr>().is_ok() => {
             Some(format!("an IPv6 address needs brackets: `\"[{host}]:{port}\"`"))
         }
-        _ => Some(format!("names are not resolved here: write the IP address instead of `{host}`")),
+        _ => Some(format!(
+            "names are not resolved here: write the IP address instead of `{host}`"
+        )),
     }
 }
 
@@ -283,7 +297,13 @@ pub(super) struct HeaderTable(pub(super) Vec<(HeaderName, HeaderValue)>);
 
 impl FromToml for HeaderTable {
     fn from_toml(value: Value<'_>, faults: &mut Faults) -> Option<Self> {
-        const FRAMING: [&str; 5] = ["connection", "content-length", "transfer-encoding", "upgrade", "trailer"];
+        const FRAMING: [&str; 5] = [
+            "connection",
+            "content-length",
+            "transfer-encoding",
+            "upgrade",
+            "trailer",
+        ];
         let mut table = value.table("the header table", faults)?;
         let mut headers = Vec::new();
         for (name, value) in table.named() {
@@ -394,7 +414,10 @@ mod tests {
 
     #[test]
     fn networks_begin_at_their_first_address() {
-        assert_eq!(read("\"10.0.0.0/8\""), Ok(Network::parse("10.0.0.0/8").expect("a network")));
+        assert_eq!(
+            read("\"10.0.0.0/8\""),
+            Ok(Network::parse("10.0.0.0/8").expect("a network"))
+        );
         let faults = read::<Network>("\"10.1.2.3/8\"").expect_err("host bits").join("\n");
         assert!(faults.contains("write 10.0.0.0/8 or 10.1.2.3"), "{faults}");
     }

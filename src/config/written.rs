@@ -48,7 +48,10 @@ pub(super) fn written(mut table: Table<'_>, faults: &mut Faults) -> Written {
     let t = &mut table;
     let rules = rules(t, faults);
     let workers = number(t, "workers", 1..=1024, faults);
-    let listeners = t.tables("listen", faults).into_iter().map(|table| listener(table, faults));
+    let listeners = t
+        .tables("listen", faults)
+        .into_iter()
+        .map(|table| listener(table, faults));
     let (listeners, no_listeners) = readable(listeners.collect());
     let admin = admin(section(t, "admin", "[admin]", faults), faults);
     let client_ip = client_ip(section(t, "client_ip", "[client_ip]", faults), faults);

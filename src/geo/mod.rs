@@ -18,10 +18,7 @@ use std::{
     time::SystemTime,
 };
 
-use self::{
-    mmdb::Networks,
-    ranges::RangeTable,
-};
+use self::{mmdb::Networks, ranges::RangeTable};
 use crate::{
     config::settings::{GeoSettings, GeoSource},
     policy::{
