@@ -221,6 +221,11 @@ impl IpSet {
         v4.chain(v6)
     }
 
+    /// Whether no address is in the set.
+    pub fn is_empty(&self) -> bool {
+        self.ranges() == 0
+    }
+
     /// How many disjoint ranges it holds.
     pub fn ranges(&self) -> usize {
         self.v4.len() + self.v6.len()

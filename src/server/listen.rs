@@ -121,7 +121,7 @@ mod tests {
         Listener {
             address: address.parse().expect("an address"),
             protocol: Protocol::Plain,
-            proxy_protocol: Vec::new(),
+            proxy_protocol: crate::policy::network::IpSet::default(),
             health: None,
         }
     }

@@ -6,11 +6,13 @@
 use std::net::SocketAddr;
 
 use bytes::{Buf, Bytes, BytesMut};
-use ipnet::IpNet;
 use proxy_header::{ParseConfig, Protocol, ProxyHeader};
 use tokio::{io::AsyncReadExt, net::TcpStream};
 
-use crate::policy::client::{Peer, SourceAddr};
+use crate::policy::{
+    client::{Peer, SourceAddr},
+    network::IpSet,
+};
 
 /// The longest header that is read. The protocol asks for 232 bytes and load balancers add a few hundred of extensions;
 /// without a bound a listed peer could fill 64 KiB per connection.
@@ -47,9 +49,8 @@ pub(super) struct Preface {
 }
 
 /// Whether the peer must send a header.
-pub(super) fn is_listed(peer: Peer, listed: &[IpNet]) -> bool {
-    let ip = peer.0.ip().to_canonical();
-    listed.iter().any(|network| network.contains(&ip))
+pub(super) fn is_listed(peer: Peer, listed: &IpSet) -> bool {
+    listed.contains(peer.0.ip())
 }
 
 /// Reads the header that a listed peer must send.
