@@ -6,7 +6,7 @@ pub mod geo;
 pub mod policy;
 pub mod represent;
 pub mod server;
-pub mod telemetry;
 pub mod snapshot;
+pub mod telemetry;
 pub mod tls;
 pub mod upstream;
