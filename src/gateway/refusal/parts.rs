@@ -42,7 +42,7 @@ impl Parts {
             }
         }
         push_text(&mut parts, rest);
-        open.is_empty().then(|| Self {
+        open.is_empty().then_some(Self {
             parts,
             text_length: text.len(),
         })

@@ -117,6 +117,8 @@ fn engine(text: &str, format: Format) -> Result<Environment<'static>, Error> {
     for filter in ["safe", "escape", "e", "tojson"] {
         engine.remove_filter(filter);
     }
+    // Shows the engine's inside to clients.
+    engine.remove_global("debug");
     engine.set_formatter(move |out, _, value| {
         if value.is_undefined() {
             return Err(Error::from(ErrorKind::UndefinedError));
@@ -231,6 +233,8 @@ pub(super) fn line_span(text: &str, line: usize) -> Option<Range<usize>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::gateway::refusal::answers::SHIPPED_PAGE;
 
@@ -346,4 +350,49 @@ mod tests {
             assert!(faults.len() == 1 && faults[0].starts_with(place), "{faults:?}");
         }
     }
+
+    proptest! {
+        /// Whatever the parts accept, the engine accepts and renders alike.
+        #[test]
+        fn parts_never_differ_from_the_engine(pieces in prop::collection::vec(prop::sample::select(PIECES), 0..12)) {
+            let text = pieces.concat();
+            if Parts::cut(&text).is_some() {
+                assert_parts_equal_engine(&text, Format::Html);
+            }
+        }
+    }
+
+    const PIECES: &[&str] = &[
+        "{{ host }}",
+        "{{rule}}",
+        "{{ geo }}",
+        "{{ error_code }}",
+        "{{",
+        "}}",
+        "{% if rule %}",
+        "{%if reason%}",
+        "{% if error_code %}",
+        "{% if status %}",
+        "{% else %}",
+        "{% endif %}",
+        "{% endif %}",
+        "{%- endif %}",
+        "{# no #}",
+        "{#",
+        "#}",
+        "{%",
+        "%}",
+        "{",
+        "}",
+        "{{ host -}}",
+        "{# no -#}",
+        "{%+ if rule %}",
+        " ",
+        "\n",
+        "\r\n",
+        "a",
+        "é",
+        "-",
+        "'",
+    ];
 }
