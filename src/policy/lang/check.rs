@@ -6,7 +6,7 @@ use super::{
     environment::Environment,
     fields::{Field, Sort},
     functions::{Body, Function},
-    literals,
+    literals::{self, Part},
     syntax::{self, At, Literal as Written, Node, Operator, Relation, Right, Syntax},
     types::{Scalar, Type},
     wildcard::Case,
@@ -260,6 +260,9 @@ impl Checker<'_> {
                             .help("to test for an empty string, write `eq \"\"`"),
                     );
                 }
+                if let Some(fault) = literals::never_part(sort, Part::Anywhere, &text, &literal.span) {
+                    return self.fault(fault);
+                }
                 Some(Test::Contains(text.into_boxed_slice()))
             }
         }
@@ -382,6 +385,13 @@ impl Checker<'_> {
     fn list(&mut self, right: &At<Right>, name: &str, scalar: Scalar, sort: Sort) -> Option<Test> {
         let environment = self.environment;
         let Some(list) = environment.lists.named(name) else {
+            if name.starts_with("cf.") {
+                return self.fault(
+                    Diagnostic::new(right.span.clone(), format!("`${name}` is not available here"))
+                        .expected("this is a list of Cloudflare's")
+                        .help("keep a list of your own: `[list.name]` in a rules file"),
+                );
+            }
             let known = environment.lists.iter().map(|list| list.name());
             return self.fault(
                 Diagnostic::new(right.span.clone(), format!("there is no list `${name}`"))
@@ -427,7 +437,7 @@ fn bare_word(right: &At<Right>, written: &str) -> Diagnostic {
 }
 
 /// What the values look like; what is made of a field by a function looks like anything.
-fn sort_of(value: &Value) -> Sort {
+pub(super) fn sort_of(value: &Value) -> Sort {
     match &value.base {
         Base::Field(field) if value.steps.is_empty() => field.sort,
         Base::Field(_) | Base::Call(_) | Base::Literal(_) => Sort::Any,

@@ -319,4 +319,39 @@ pub(super) fn never(sort: Sort, text: &[u8], span: &Span, environment: &Environm
     }
 }
 
+/// Which part of a string is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Start,
+    End,
+    Anywhere,
+}
+
+/// Why a string can never be part of what a field of this sort says, if so.
+pub(super) fn never_part(sort: Sort, part: Part, text: &[u8], span: &Span) -> Option<Diagnostic> {
+    let upper = text.iter().any(u8::is_ascii_uppercase);
+    let text = String::from_utf8_lossy(text);
+    let fault = |message: &str, help: String| Some(Diagnostic::new(span.clone(), message).help(help));
+    match sort {
+        Sort::Host | Sort::Extension if upper => fault(
+            "this field is always lower-case",
+            format!("write \"{}\"", text.to_ascii_lowercase()),
+        ),
+        Sort::Path if part == Part::Start && !text.starts_with('/') => {
+            fault("a path begins with a slash", format!("write \"/{text}\""))
+        }
+        Sort::Any
+        | Sort::Country
+        | Sort::Continent
+        | Sort::Asn
+        | Sort::Host
+        | Sort::Method
+        | Sort::Version
+        | Sort::Path
+        | Sort::Extension
+        | Sort::Site
+        | Sort::Category => None,
+    }
+}
+
 const VERSIONS: [&str; 4] = ["HTTP/1.0", "HTTP/1.1", "HTTP/2", "HTTP/3"];

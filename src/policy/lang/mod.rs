@@ -30,7 +30,7 @@ mod tests;
 pub use diagnostics::Diagnostic;
 pub use environment::{Environment, GeoKnown};
 pub use parser::MAX_DEPTH;
-pub use print::quoted;
+pub use print::{quoted, quoted_regex};
 pub use request::Input;
 pub use trace::Trace;
 pub use wildcard::{Case, Wildcard, WildcardError};

@@ -250,7 +250,10 @@ impl<'t> Parser<'t> {
         let open = self.advance().span;
         let token = self.advance();
         let step = match &token.kind {
-            TokenKind::Text { .. } => Step::Key(self.literal(&token)),
+            TokenKind::Text { .. } => Step::Key(At {
+                span: token.span.clone(),
+                node: self.literal(&token),
+            }),
             TokenKind::Word => Step::Index(self.word(&token).to_owned()),
             TokenKind::Symbol(Symbol::Star) => Step::Each,
             TokenKind::List | TokenKind::Symbol(_) | TokenKind::End => {

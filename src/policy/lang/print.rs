@@ -155,13 +155,18 @@ fn write_set<T>(
 
 /// A string literal that means these bytes, for whoever builds an expression's text.
 pub fn quoted(text: &str) -> String {
-    struct Quoted<'t>(&'t [u8]);
+    Literal::Text(text.as_bytes().into()).to_string()
+}
+
+/// A literal for the right side of `matches` that means this regular expression. There, only `\"` is an escape.
+pub fn quoted_regex(pattern: &str) -> String {
+    struct Quoted<'t>(&'t str);
     impl Display for Quoted<'_> {
         fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-            write_string(f, self.0)
+            write_regex(f, self.0)
         }
     }
-    Quoted(text.as_bytes()).to_string()
+    Quoted(pattern).to_string()
 }
 
 /// Quoted, or raw where a backslash would have to be doubled.

@@ -39,7 +39,7 @@ pub(super) enum Base {
 
 #[derive(Debug, Clone)]
 pub(super) enum Step {
-    Key(Literal),
+    Key(At<Literal>),
     Index(String),
     Each,
 }

@@ -2,14 +2,15 @@
 
 use super::{
     ast::{Base, Call, Literal, Step, Value},
-    check::{Checker, described},
+    check::{Checker, described, sort_of},
     diagnostics::Diagnostic,
     fields::{self, Field},
     functions::{self, Body, Function, Parameter},
-    literals,
+    literals::{self, Part},
     syntax::{self, At, Literal as Written, Node, Syntax},
     types::Type,
 };
+use crate::policy::fault::nearest;
 
 /// The field whose keys are case-insensitive names.
 const HEADERS: &str = "http.request.headers";
@@ -84,13 +85,7 @@ impl Checker<'_> {
     fn step(&mut self, value: &Value, ty: Type, step: &At<syntax::Step>) -> Option<(Step, Type)> {
         match (ty, &step.node) {
             (Type::Map, syntax::Step::Key(key)) => {
-                let key = self.key(
-                    value,
-                    &At {
-                        span: step.span.start + 1..step.span.end - 1,
-                        node: key.clone(),
-                    },
-                )?;
+                let key = self.key(value, key)?;
                 Some((Step::Key(key), Type::STRINGS))
             }
             (Type::Array(scalar), syntax::Step::Index(written)) => {
@@ -170,7 +165,9 @@ impl Checker<'_> {
             .enumerate()
             .map(|(at, argument)| self.argument(function, at, argument))
             .collect();
-        let arguments: Vec<Value> = checked.into_iter().collect::<Option<_>>()?;
+        let values: Vec<Value> = checked.into_iter().collect::<Option<_>>()?;
+        self.possible_part(function, arguments, &values)?;
+        let arguments = values;
         let mapped = matches!(arguments.first().map(|first| first.ty), Some(Type::Each(_)));
         let ty = match returns {
             Type::One(scalar) if mapped => Type::Array(scalar),
@@ -186,6 +183,22 @@ impl Checker<'_> {
             ty => ty,
         };
         Some((Base::Call(Call { function, arguments }), ty))
+    }
+
+    /// Records a fault for a beginning or an end that a field can never have.
+    fn possible_part(&mut self, function: &Function, written: &[Syntax], values: &[Value]) -> Option<()> {
+        let part = match function.name {
+            "starts_with" => Part::Start,
+            "ends_with" => Part::End,
+            _ => return Some(()),
+        };
+        if let ([of, text], [_, written]) = (values, written)
+            && let Base::Literal(Literal::Text(text)) = &text.base
+            && let Some(fault) = literals::never_part(sort_of(of), part, text, &written.span)
+        {
+            return self.fault(fault);
+        }
+        Some(())
     }
 
     fn argument(&mut self, function: &'static Function, at: usize, argument: &Syntax) -> Option<Value> {
@@ -264,7 +277,21 @@ fn unknown_field(span: &syntax::Span, name: &str) -> Diagnostic {
             "`{name}` is a function: {}",
             Function::named(name).map_or(String::new(), Function::signature)
         )),
-        Some(_) | None => fault.suggest(name, fields::ALL.iter().map(|field| field.name)),
+        Some(_) | None => suggest_field(fault, name),
+    }
+}
+
+/// The nearest name, else one that ends in the same word: `http.method` means `http.request.method`.
+fn suggest_field(fault: Diagnostic, name: &str) -> Diagnostic {
+    let last = |name: &str| name.rsplit('.').next().map(str::to_owned);
+    let names = fields::ALL.iter().map(|field| field.name);
+    let suggested = nearest(name, names.clone()).or_else(|| {
+        let alike = names.filter(|known| last(known) == last(name));
+        alike.min_by_key(|known| known.len())
+    });
+    match suggested {
+        Some(known) => fault.help(format!("did you mean `{known}`?")),
+        None => fault,
     }
 }
 
