@@ -187,7 +187,12 @@ fn stray(found: char, start: usize) -> Diagnostic {
         ';' => "an expression is one condition: join several with `and` or `or`",
         _ => "",
     };
-    let fault = Diagnostic::new(span, format!("unexpected character `{}`", found.escape_debug()));
+    let shown = if found.is_control() {
+        found.escape_default().to_string()
+    } else {
+        found.to_string()
+    };
+    let fault = Diagnostic::new(span, format!("unexpected character `{shown}`"));
     if help.is_empty() { fault } else { fault.help(help) }
 }
 

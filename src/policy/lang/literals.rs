@@ -184,7 +184,13 @@ pub(super) fn int(literal: &At<Literal>) -> Result<i64, Diagnostic> {
         Literal::Word(word) if word.contains("..") => {
             Err(fault(format!("`{word}` is a range")).help(format!("write `in {{{word}}}`")))
         }
-        Literal::Word(word) => parse_int(word).ok_or_else(|| fault(format!("`{word}` is no integer"))),
+        Literal::Word(word) => parse_int(word).ok_or_else(|| {
+            let fault = fault(format!("`{word}` is no integer"));
+            match word.trim_start_matches('0') {
+                plain if plain != word && parse_int(plain).is_some() => fault.help(format!("write {plain}")),
+                _ => fault,
+            }
+        }),
         Literal::Text { body, .. } if parse_int(body).is_some() => {
             Err(fault(format!("\"{body}\" is a string")).help(format!("write {body} without quotes")))
         }
@@ -247,9 +253,14 @@ pub(super) fn ip_range(literal: &At<Literal>) -> Result<IpRange, Diagnostic> {
 fn address_word(literal: &At<Literal>) -> Result<&str, Diagnostic> {
     match &literal.node {
         Literal::Word(word) => Ok(word),
-        Literal::Text { body, .. } => Err(Diagnostic::new(literal.span.clone(), format!("\"{body}\" is a string"))
-            .expected("expected an address")
-            .help(format!("write {body} without quotes"))),
+        Literal::Text { body, .. } => {
+            let fault = Diagnostic::new(literal.span.clone(), format!("\"{body}\" is a string"))
+                .expected("expected an address");
+            Err(match IpRange::parse(body) {
+                Ok(_) => fault.help(format!("write {body} without quotes")),
+                Err(_) => fault,
+            })
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{
     diagnostics::Diagnostic,
+    functions::Function,
     lexer::{Symbol, Token, TokenKind, lex},
     syntax::{At, Base, Literal, Logic, Node, Operator, Relation, Right, Span, Step, Syntax},
 };
@@ -325,11 +326,17 @@ impl<'t> Parser<'t> {
             }
             TokenKind::Word | TokenKind::Symbol(_) | TokenKind::End => {
                 let found = self.describe(&token);
-                return Err(Diagnostic::new(
+                let fault = Diagnostic::new(
                     self.visible(&token),
                     format!("a value is missing after `{}`", operator.as_str()),
                 )
-                .expected(format!("expected a value, found {found}")));
+                .expected(format!("expected a value, found {found}"));
+                return Err(match token.kind {
+                    TokenKind::Symbol(Symbol::BracketOpen | Symbol::ParenOpen) => {
+                        fault.help("sets are in braces, with spaces between the elements: `in {\"a\" \"b\"}`")
+                    }
+                    _ => fault,
+                });
             }
         };
         Ok(At {
@@ -370,15 +377,14 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// Where to put the caret for a token; the end of the text has no width.
+    /// Where to put the caret for a token; the end of the text has no width, so the last token stands for it.
     fn visible(&self, token: &Token) -> Span {
-        match token.kind {
-            TokenKind::End => {
-                let end = self.text.trim_end().len();
-                let last = self.text[..end].chars().next_back().map_or(0, char::len_utf8);
-                end - last..end
+        match (&token.kind, self.tokens.iter().rev().nth(1)) {
+            (TokenKind::End, Some(last)) => last.span.clone(),
+            (TokenKind::End, None)
+            | (TokenKind::Word | TokenKind::Text { .. } | TokenKind::List | TokenKind::Symbol(_), _) => {
+                token.span.clone()
             }
-            TokenKind::Word | TokenKind::Text { .. } | TokenKind::List | TokenKind::Symbol(_) => token.span.clone(),
         }
     }
 
@@ -428,7 +434,13 @@ impl<'t> Parser<'t> {
             "startswith" | "begins_with" => fault.help("write `starts_with(field, \"…\")`"),
             "endswith" => fault.help("write `ends_with(field, \"…\")`"),
             "regex" | "match" => fault.help("a regular expression is `matches`"),
-            _ => fault.suggest(word, OPERATOR_WORDS.iter().copied().filter(|_| !word.is_empty())),
+            _ => match self.at.checked_sub(1).map(|before| self.word(&self.tokens[before])) {
+                Some(before) if Function::named(before).is_some() => fault.help(format!(
+                    "`{before}` is a function: its arguments are in parentheses, `{before}(…)`"
+                )),
+                Some(_) | None if word.is_empty() => fault,
+                Some(_) | None => fault.suggest(word, OPERATOR_WORDS),
+            },
         }
     }
 }

@@ -5,7 +5,7 @@ use super::{
     check::{Checker, described, sort_of},
     diagnostics::Diagnostic,
     fields::{self, Field},
-    functions::{self, Body, Function, Parameter},
+    functions::{self, Body, Function},
     literals::{self, Part},
     syntax::{self, At, Literal as Written, Node, Syntax},
     types::Type,
@@ -224,7 +224,7 @@ impl Checker<'_> {
             ty => ty,
         };
         if !parameter.accepts.contains(&ty) {
-            return self.fault(wrong_type(function, parameter, argument, &value));
+            return self.fault(wrong_type(function, at, argument, &value));
         }
         if let Some(message) = parameter.restriction.fault(&value) {
             return self.fault(Diagnostic::new(
@@ -236,8 +236,9 @@ impl Checker<'_> {
     }
 }
 
-fn wrong_type(function: &Function, parameter: &Parameter, argument: &Syntax, value: &Value) -> Diagnostic {
-    let wanted: Vec<String> = parameter.accepts.iter().map(|ty| described(*ty)).collect();
+fn wrong_type(function: &Function, at: usize, argument: &Syntax, value: &Value) -> Diagnostic {
+    let accepts = function.parameter(at).map_or(&[][..], |parameter| parameter.accepts);
+    let wanted: Vec<String> = accepts.iter().map(|ty| described(*ty)).collect();
     let fault = Diagnostic::new(
         argument.span.clone(),
         format!(
@@ -249,7 +250,7 @@ fn wrong_type(function: &Function, parameter: &Parameter, argument: &Syntax, val
     )
     .expected(function.signature());
     match value.ty {
-        Type::Array(scalar) if parameter.accepts.contains(&Type::One(scalar)) => {
+        Type::Array(scalar) if at == 0 && accepts.contains(&Type::One(scalar)) => {
             fault.help(format!("apply it to each element: `{}({value}[*])`", function.name))
         }
         Type::Map => fault.help(format!("look at one name: `{value}[\"name\"][0]`")),
