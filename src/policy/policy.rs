@@ -143,7 +143,7 @@ fn read_lists(files: &mut [Table<'_>], env: &PolicyEnvironment<'_>, faults: &mut
             if let Some(first) = places.get(&name) {
                 faults.push(
                     Fault::error(place, format!("the list `{name}` is defined twice"))
-                        .expected("another name")
+                        .expected("expected another name")
                         .help(format!("it is first defined at {first}")),
                 );
                 continue;
@@ -176,17 +176,17 @@ fn check_list_name(name: &str, place: &Place, faults: &mut Faults) {
 /// Two rules with one id could not be told apart in logs, metrics and `skip`.
 fn unique_ids(entries: &[Entry], faults: &mut Faults) {
     let mut first: HashMap<&str, &Entry> = HashMap::new();
-    let all = entries
-        .iter()
-        .flat_map(|entry| entry.rules.iter().map(move |rule| (rule.id.as_str(), entry)));
+    let ids = entries.iter().flat_map(|entry| entry.rules.iter().map(move |rule| (rule.id.as_str(), entry)));
+    let mut all: Vec<_> = ids.collect();
+    all.sort_by_key(|(_, entry)| (entry.id_place.source.name.as_str(), entry.id_place.span.start));
     for (id, entry) in all {
         let Some(other) = first.insert(id, entry) else {
             continue;
         };
         let fault = match entry.id_is_written || other.id_is_written {
-            true => Fault::error(entry.id_place.clone(), format!("the id `{id}` is used twice")).expected("another id"),
+            true => Fault::error(entry.id_place.clone(), format!("the id `{id}` is used twice")).expected("expected another id"),
             false => Fault::error(entry.id_place.clone(), "this entry is written twice")
-                .expected("the same as another one")
+                .expected("it says the same as another one")
                 .help("remove one of them, or give each an `id`"),
         };
         faults.push(fault.help(format!("it is first used at {}", other.id_place)));
@@ -224,7 +224,7 @@ fn check_skips(
                 let known = by_entry.keys().map(RuleId::as_str).chain(phases);
                 faults.push(
                     Fault::error(place.clone(), format!("there is no phase or rule `{id}`"))
-                        .expected("a later phase, or the id of a later rule")
+                        .expected("expected a later phase, or the id of a later rule")
                         .suggest(id.as_str(), known)
                         .help("later phases: lockdown, user_agent, hotlink"),
                 );

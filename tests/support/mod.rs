@@ -69,7 +69,7 @@ pub(crate) fn any_site() -> SiteFacts {
 pub(crate) fn compile(
     file: &str,
     rules: &str,
-    files: &TextFiles,
+    files: &dyn ListFiles,
     geo: GeoKnown,
     sites: &[SiteFacts],
 ) -> (Option<Policy>, Vec<String>) {

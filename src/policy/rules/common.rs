@@ -168,7 +168,7 @@ fn host_patterns(table: &mut Table<'_>, faults: &mut Faults) -> Vec<Placed<HostP
         let place = table.key_place("hosts").unwrap_or_else(|| table.place());
         faults.push(
             Fault::error(place, "`hosts` is empty")
-                .expected("at least one host")
+                .expected("expected at least one host")
                 .help("leave `hosts` out for a rule about every host"),
         );
     }
@@ -240,12 +240,23 @@ pub(super) fn action(
         format!("`{}` is no action of {}", written.value, table.name()),
     )
     .expected(format!("expected {}", alternatives(allowed)));
-    let known = ["allow", "block", "log", "skip"];
-    faults.push(match known.contains(&written.value.as_str()) {
-        true => fault.help(why),
-        false => fault.suggest(&written.value, allowed.iter().copied()),
+    faults.push(match meant(&written.value) {
+        Some(known) if known == written.value => fault.help(why),
+        Some(meant) if allowed.contains(&meant) => fault.help(format!("did you mean `{meant}`?")),
+        Some(_) | None => fault.suggest(&written.value, allowed.iter().copied()),
     });
     None
+}
+
+/// The action that other programs call so.
+fn meant(written: &str) -> Option<&'static str> {
+    match written {
+        "allow" | "accept" | "permit" | "pass" | "whitelist" => Some("allow"),
+        "block" | "deny" | "drop" | "reject" | "refuse" | "ban" | "forbid" => Some("block"),
+        "log" | "monitor" | "count" => Some("log"),
+        "skip" | "bypass" => Some("skip"),
+        _ => None,
+    }
 }
 
 /// `allow`, `block` or `log` as the kind's action.
@@ -264,8 +275,8 @@ pub(super) fn simple_action(
 
 /// A kind that takes no action says what it does instead of calling the key unknown.
 pub(super) fn no_action(table: &mut Table<'_>, what_it_does: &str, faults: &mut Faults) {
-    if let Some(value) = table.value("action") {
-        let place = table.key_place("action").unwrap_or_else(|| value.place());
+    if let Some(place) = table.key_place("action") {
+        table.value("action");
         faults.push(
             Fault::error(place, format!("{} takes no `action`", table.name()))
                 .expected(what_it_does)

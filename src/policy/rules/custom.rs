@@ -101,8 +101,7 @@ fn skips(table: &mut Table<'_>, action: Option<&str>, faults: &mut Faults) -> Op
         faults.push(value.invalid("`skip` is empty", "at least one phase or rule id"));
         return None;
     }
-    let targets: Vec<_> = names.into_iter().map(|name| target(name, faults)).collect();
-    targets.into_iter().collect()
+    Some(names.into_iter().filter_map(|name| target(name, faults)).collect())
 }
 
 /// A phase by its name; anything else is a rule's id, looked for when all rules are known.

@@ -45,13 +45,13 @@ pub(super) fn read(mut table: Table<'_>, env: &RuleEnvironment<'_>, faults: &mut
         faults,
     );
     let condition = condition(&mut table, env, faults);
-    require_sources(&table, env, faults);
+    let known = has_sources(&table, env, faults);
     table.finish(faults);
     let part = Part {
         suffix: "",
         phase: Phase::IpAccess(Tier::Place),
         reason: Reason::CountryBlocked,
-        action: action?,
+        action: action.filter(|_| known)?,
         condition: condition?,
     };
     common.entry(vec![part], env, faults)
@@ -128,13 +128,9 @@ fn condition(table: &mut Table<'_>, env: &RuleEnvironment<'_>, faults: &mut Faul
     None
 }
 
-fn require_sources(table: &Table<'_>, env: &RuleEnvironment<'_>, faults: &mut Faults) {
-    for key in ["country", "except_country"] {
-        if let Some(place) = table.key_place(key) {
-            env.require_country(place, faults);
-        }
-    }
-    if let Some(place) = table.key_place("continent") {
-        env.require_continent(place, faults);
-    }
+fn has_sources(table: &Table<'_>, env: &RuleEnvironment<'_>, faults: &mut Faults) -> bool {
+    let country = table.key_place("country").or(table.key_place("except_country"));
+    let countries = country.is_none_or(|place| env.knows_countries(place, faults));
+    let continents = table.key_place("continent").is_none_or(|place| env.knows_continents(place, faults));
+    countries && continents
 }

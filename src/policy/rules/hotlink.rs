@@ -42,7 +42,7 @@ pub(super) fn read(mut table: Table<'_>, env: &RuleEnvironment<'_>, faults: &mut
     let extensions: Option<Vec<Extension>> = table.required("extensions", example, faults);
     if extensions.as_ref().is_some_and(Vec::is_empty) {
         let place = table.key_place("extensions").unwrap_or_else(|| table.place());
-        faults.push(Fault::error(place, "`extensions` is empty").expected("at least one extension"));
+        faults.push(Fault::error(place, "`extensions` is empty").expected("expected at least one extension"));
     }
     let referers: Vec<Placed<Referer>> = table.or("allow_referers", Vec::new(), faults);
     let allow_empty = table.or("allow_empty_referer", true, faults);

@@ -45,9 +45,7 @@ pub(super) fn read(mut table: Table<'_>, env: &RuleEnvironment<'_>, faults: &mut
     let ip = Targets::read(&mut table, "ip", ListKind::Ip, env, faults);
     let asn = Targets::read(&mut table, "asn", ListKind::Asn, env, faults);
     let one_tier = is_one_tier(&mut table, faults);
-    if let Some(place) = table.key_place("asn") {
-        env.require_asn(place, faults);
-    }
+    let known = table.key_place("asn").is_none_or(|place| env.knows_systems(place, faults));
     table.finish(faults);
     let (tier, reason, condition) = match (ip, asn) {
         (Some(ip), None) => (Tier::Address, Reason::IpBlocked, ip.condition("ip.src")?),
@@ -58,7 +56,7 @@ pub(super) fn read(mut table: Table<'_>, env: &RuleEnvironment<'_>, faults: &mut
         suffix: "",
         phase: Phase::IpAccess(tier),
         reason,
-        action: action.filter(|_| one_tier)?,
+        action: action.filter(|_| one_tier && known)?,
         condition,
     };
     common.entry(vec![part], env, faults)
@@ -68,9 +66,9 @@ pub(super) fn read(mut table: Table<'_>, env: &RuleEnvironment<'_>, faults: &mut
 fn is_one_tier(table: &mut Table<'_>, faults: &mut Faults) -> bool {
     let mut one_tier = true;
     for key in ["country", "continent"] {
-        if table.value(key).is_some() {
+        if let Some(place) = table.key_place(key) {
+            table.value(key);
             one_tier = false;
-            let place = table.key_place(key).unwrap_or_else(|| table.place());
             faults.push(
                 Fault::error(place, format!("[[ip_access]] has no `{key}`"))
                     .expected("places are another tier")

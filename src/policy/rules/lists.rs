@@ -36,13 +36,16 @@ pub(crate) fn read(name: &str, mut table: Table<'_>, files: &dyn ListFiles, faul
     let file: Option<Placed<String>> = table.optional("file", faults);
     let may_be_empty = table.or("may_be_empty", false, faults);
     let _: Option<String> = table.optional("note", faults);
-    let kind = kind?;
+    let Some(kind) = kind else {
+        table.finish(faults);
+        return None;
+    };
     let contents = match (items, file) {
         (Some(items), None) => from_items(kind, items, faults),
         (None, Some(file)) => from_file(kind, &file, files, faults),
         (Some(_), Some(file)) => {
             faults.push(
-                Fault::error(file.place, format!("{} has `items` and `file`", table.name())).expected("one of the two"),
+                Fault::error(file.place, format!("{} has `items` and `file`", table.name())).expected("expected one of the two"),
             );
             None
         }
@@ -67,12 +70,13 @@ pub(crate) fn read(name: &str, mut table: Table<'_>, files: &dyn ListFiles, faul
                 place.unwrap_or_else(|| table.place()),
                 format!("{} is empty", table.name()),
             )
-            .expected("at least one entry")
+            .expected("expected at least one entry")
             .help("write `may_be_empty = true` if that is meant"),
         );
     }
     table.finish(faults);
-    contents.map(|contents| contents.named(name))
+    // What refers to a faulty list is no further fault; the load stops anyway.
+    Some(contents.unwrap_or_else(|| Contents::new(kind)).named(name))
 }
 
 impl FromToml for ListKind {

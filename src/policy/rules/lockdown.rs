@@ -82,7 +82,7 @@ pub(super) fn read(mut table: Table<'_>, env: &RuleEnvironment<'_>, faults: &mut
 fn has_urls(urls: &[Placed<UrlPattern>], table: &Table<'_>, faults: &mut Faults) -> bool {
     if urls.is_empty() {
         let place = table.key_place("urls").unwrap_or_else(|| table.place());
-        faults.push(Fault::error(place, "`urls` is empty").expected("at least one URL to lock"));
+        faults.push(Fault::error(place, "`urls` is empty").expected("expected at least one URL to lock"));
     }
     !urls.is_empty()
 }

@@ -114,7 +114,7 @@ impl RuleEnvironment<'_> {
                     .map(|list| list.name());
                 faults.push(
                     Fault::error(place.clone(), format!("there is no list `${name}`"))
-                        .expected("the name of a list")
+                        .expected("no list has this name")
                         .suggest(name, known)
                         .help(format!("define it: [list.{name}] with `kind = \"{}\"`", kind.as_str())),
                 );
@@ -131,7 +131,8 @@ impl RuleEnvironment<'_> {
             .any(|served| served.overlaps(host))
     }
 
-    fn require_country(&self, place: Place, faults: &mut Faults) {
+    /// Whether countries are known; a fault if not.
+    fn knows_countries(&self, place: Place, faults: &mut Faults) -> bool {
         if !self.geo.country {
             faults.push(
                 Fault::error(place, "no configured source knows countries")
@@ -139,9 +140,11 @@ impl RuleEnvironment<'_> {
                     .help("set `country = \"builtin\"`, or a file, in [geoip]"),
             );
         }
+        self.geo.country
     }
 
-    fn require_continent(&self, place: Place, faults: &mut Faults) {
+    /// Whether continents are known; a fault if not.
+    fn knows_continents(&self, place: Place, faults: &mut Faults) -> bool {
         if !self.geo.continent {
             faults.push(
                 Fault::error(place, "no configured source knows continents")
@@ -149,9 +152,11 @@ impl RuleEnvironment<'_> {
                     .help("set `country = \"builtin\"`, or a file with continents, in [geoip]"),
             );
         }
+        self.geo.continent
     }
 
-    fn require_asn(&self, place: Place, faults: &mut Faults) {
+    /// Whether autonomous systems are known; a fault if not.
+    fn knows_systems(&self, place: Place, faults: &mut Faults) -> bool {
         if !self.geo.asn {
             faults.push(
                 Fault::error(place, "no configured source knows autonomous systems")
@@ -159,5 +164,6 @@ impl RuleEnvironment<'_> {
                     .help("set `asn` in [geoip] to a file such as GeoLite2-ASN.mmdb"),
             );
         }
+        self.geo.asn
     }
 }

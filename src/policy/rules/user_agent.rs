@@ -61,41 +61,41 @@ pub(super) fn read(mut table: Table<'_>, env: &RuleEnvironment<'_>, faults: &mut
 
 fn conditions(table: &mut Table<'_>, env: &RuleEnvironment<'_>, faults: &mut Faults) -> Vec<Condition> {
     let mut conditions = Vec::new();
-    reject_empty(table, "equals", faults);
-    conditions.extend(
-        Targets::read(table, "equals", ListKind::String, env, faults).and_then(|t| t.condition("http.user_agent")),
-    );
-    reject_empty(table, "contains", faults);
+    let equals = Targets::read(table, "equals", ListKind::String, env, faults);
+    conditions.extend(equals.and_then(|targets| targets.condition("http.user_agent")));
     let contains: Vec<String> = table.or("contains", Vec::new(), faults);
     conditions.extend(contains.iter().map(|text| {
         let lower = text.to_ascii_lowercase();
         Condition::single(format!("lower(http.user_agent) contains {}", quoted(&lower)))
     }));
+    if reject_empty(table, "equals", faults) | reject_empty(table, "contains", faults) {
+        conditions.clear();
+    }
     conditions.extend(regexes(table, env, faults));
     let categories: Vec<Category> = table.or("category", Vec::new(), faults);
-    let categories: Vec<String> = categories
-        .into_iter()
-        .map(|category| quoted(category.as_str()))
-        .collect();
+    let categories: Vec<String> = categories.into_iter().map(|category| quoted(category.as_str())).collect();
     conditions.extend(Condition::one_of("portcullis.user_agent.category", &categories));
     conditions.extend(empty(table, faults));
     conditions
 }
 
-/// An empty text is contained in every user agent, and equal to a missing one.
-fn reject_empty(table: &mut Table<'_>, key: &'static str, faults: &mut Faults) {
+/// An empty text is contained in every user agent, and equal to a missing one. Returns whether there is one.
+fn reject_empty(table: &mut Table<'_>, key: &'static str, faults: &mut Faults) -> bool {
     let Some(items) = table.value(key).and_then(|value| value.array(&mut Faults::new())) else {
-        return;
+        return false;
     };
+    let mut found = false;
     let mut ignored = Faults::new();
     for item in items {
         if String::from_toml(item, &mut ignored).is_some_and(|text| text.is_empty()) {
+            found = true;
             faults.push(
                 item.invalid(format!("an empty text in `{key}`"), "a part of a user agent")
                     .help("write `empty = true` for requests without a user agent"),
             );
         }
     }
+    found
 }
 
 /// Each regex is compiled alone first, so that its faults stand at its own place.
