@@ -176,7 +176,9 @@ fn check_list_name(name: &str, place: &Place, faults: &mut Faults) {
 /// Two rules with one id could not be told apart in logs, metrics and `skip`.
 fn unique_ids(entries: &[Entry], faults: &mut Faults) {
     let mut first: HashMap<&str, &Entry> = HashMap::new();
-    let ids = entries.iter().flat_map(|entry| entry.rules.iter().map(move |rule| (rule.id.as_str(), entry)));
+    let ids = entries
+        .iter()
+        .flat_map(|entry| entry.rules.iter().map(move |rule| (rule.id.as_str(), entry)));
     let mut all: Vec<_> = ids.collect();
     all.sort_by_key(|(_, entry)| (entry.id_place.source.name.as_str(), entry.id_place.span.start));
     for (id, entry) in all {
@@ -184,7 +186,8 @@ fn unique_ids(entries: &[Entry], faults: &mut Faults) {
             continue;
         };
         let fault = match entry.id_is_written || other.id_is_written {
-            true => Fault::error(entry.id_place.clone(), format!("the id `{id}` is used twice")).expected("expected another id"),
+            true => Fault::error(entry.id_place.clone(), format!("the id `{id}` is used twice"))
+                .expected("expected another id"),
             false => Fault::error(entry.id_place.clone(), "this entry is written twice")
                 .expected("it says the same as another one")
                 .help("remove one of them, or give each an `id`"),

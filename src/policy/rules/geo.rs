@@ -131,6 +131,8 @@ fn condition(table: &mut Table<'_>, env: &RuleEnvironment<'_>, faults: &mut Faul
 fn has_sources(table: &Table<'_>, env: &RuleEnvironment<'_>, faults: &mut Faults) -> bool {
     let country = table.key_place("country").or(table.key_place("except_country"));
     let countries = country.is_none_or(|place| env.knows_countries(place, faults));
-    let continents = table.key_place("continent").is_none_or(|place| env.knows_continents(place, faults));
+    let continents = table
+        .key_place("continent")
+        .is_none_or(|place| env.knows_continents(place, faults));
     countries && continents
 }

@@ -45,7 +45,9 @@ pub(super) fn read(mut table: Table<'_>, env: &RuleEnvironment<'_>, faults: &mut
     let ip = Targets::read(&mut table, "ip", ListKind::Ip, env, faults);
     let asn = Targets::read(&mut table, "asn", ListKind::Asn, env, faults);
     let one_tier = is_one_tier(&mut table, faults);
-    let known = table.key_place("asn").is_none_or(|place| env.knows_systems(place, faults));
+    let known = table
+        .key_place("asn")
+        .is_none_or(|place| env.knows_systems(place, faults));
     table.finish(faults);
     let (tier, reason, condition) = match (ip, asn) {
         (Some(ip), None) => (Tier::Address, Reason::IpBlocked, ip.condition("ip.src")?),

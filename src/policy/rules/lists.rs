@@ -45,7 +45,8 @@ pub(crate) fn read(name: &str, mut table: Table<'_>, files: &dyn ListFiles, faul
         (None, Some(file)) => from_file(kind, &file, files, faults),
         (Some(_), Some(file)) => {
             faults.push(
-                Fault::error(file.place, format!("{} has `items` and `file`", table.name())).expected("expected one of the two"),
+                Fault::error(file.place, format!("{} has `items` and `file`", table.name()))
+                    .expected("expected one of the two"),
             );
             None
         }

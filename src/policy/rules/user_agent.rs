@@ -73,7 +73,10 @@ fn conditions(table: &mut Table<'_>, env: &RuleEnvironment<'_>, faults: &mut Fau
     }
     conditions.extend(regexes(table, env, faults));
     let categories: Vec<Category> = table.or("category", Vec::new(), faults);
-    let categories: Vec<String> = categories.into_iter().map(|category| quoted(category.as_str())).collect();
+    let categories: Vec<String> = categories
+        .into_iter()
+        .map(|category| quoted(category.as_str()))
+        .collect();
     conditions.extend(Condition::one_of("portcullis.user_agent.category", &categories));
     conditions.extend(empty(table, faults));
     conditions
