@@ -4,19 +4,51 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::{config::settings::Settings, geo::Geo, tls::CertificateStore};
+use crate::{
+    config::settings::{Settings, Site},
+    gateway::{headers::HeaderPolicy, refusal::SiteAnswers, sites::SiteTable},
+    geo::Geo,
+    policy::{client::ClientIpSettings, policy::Policy, rule::Timestamp},
+    tls::CertificateStore,
+    upstream::origin::Origin,
+};
 
 /// Everything compiled from one load. A request takes it once and finishes under it.
 #[derive(Debug)]
 pub struct Snapshot {
     /// Counts the loads since start, from 1.
     pub generation: u64,
+    /// When it was loaded.
+    pub loaded: Timestamp,
     /// `portcullis.toml` as it means.
     pub settings: Settings,
+    /// The rules and the lists.
+    pub policy: Policy,
+    /// Which of `sites` a host leads to.
+    pub site_table: SiteTable,
+    /// The sites, in written order: what [`SiteTable`] gives is an index into these.
+    pub sites: Vec<CompiledSite>,
+    /// The answers to requests that no site can be found for.
+    pub no_site: SiteAnswers,
+    /// Which proxies are believed.
+    pub client_ip: ClientIpSettings,
+    /// What is removed from and added to requests.
+    pub headers: HeaderPolicy,
     /// What is known of addresses.
     pub geo: Arc<Geo>,
     /// What clients are shown in handshakes.
     pub certificates: Arc<CertificateStore>,
+}
+
+/// A site, ready to serve.
+#[derive(Debug)]
+pub struct CompiledSite {
+    /// As configured.
+    pub settings: Arc<Site>,
+    /// Where its requests go.
+    pub origin: Arc<Origin>,
+    /// What its refusals look like.
+    pub answers: SiteAnswers,
 }
 
 /// The handle to the snapshot in force. Cheap to clone; all clones see a swap at once.

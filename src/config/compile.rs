@@ -1,24 +1,35 @@
 //! From what is written to a snapshot: reads the rules, resolves lists and paths, compiles everything that is compiled.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{cell::RefCell, collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use super::{
-    files::{self, Files, display_name, is_pattern},
+    files::{self, Files, display_name},
+    rule_files::rule_sources,
     settings::{ClientIpSource, GeoSource, LogTarget, Settings},
+    site::WrittenSite,
     traffic::{Trusted, WrittenClientIp},
+    upstream::WrittenUpstream,
     written::Written,
 };
 use crate::{
+    gateway::{
+        headers::HeaderPolicy,
+        refusal::SiteAnswers,
+        sites::{SharedHost, SiteTable},
+    },
     geo::{Geo, GeoPlaces},
     policy::{
+        client::ClientIpSettings,
         fault::{Fault, Faults, Place, Source},
+        lang::GeoKnown,
         list::{List, ListKind, Lists},
         network::{IpRange, IpSet},
+        policy::{ListFiles, Policy, PolicyEnvironment},
         rule::Timestamp,
-        table::Placed,
     },
-    snapshot::Snapshot,
+    snapshot::{CompiledSite, Snapshot},
     tls::CertificateStore,
+    upstream::origin::{Origin, OriginError},
 };
 
 /// Compiles. `None` only with an error among the faults.
@@ -30,10 +41,90 @@ pub(super) fn compile(
     faults: &mut Faults,
 ) -> Option<Snapshot> {
     resolve(&mut written, files);
-    let _sources = rule_sources(written.rules.as_deref().unwrap_or_default(), files, faults);
-    let lists = Lists::new();
-    let client_ip = client_ip(&written.client_ip, &lists, faults);
-    let geo = geo(&written, &lists, previous, files, faults);
+    let policy = policy(&written, now, files, faults);
+    let lists = policy.as_ref().map(Policy::lists);
+    let client_ip = client_ip(&written.client_ip, lists, faults);
+    let geo = geo(&written, lists, previous, files, faults);
+    let certificates = certificates(&written, now, previous, files, faults);
+    let origins = origins(&written.upstreams, previous, files, faults);
+    let sites = sites(&written.sites, &origins, files, faults);
+    let site_table = SiteTable::new(written.sites.iter().map(|site| &site.site.facts)).unwrap_or_else(|shared| {
+        // The checks say it with both places; here only so that no such table can ever be served from.
+        let message = |host: SharedHost| Fault::without_place(format!("host `{}` is in two sites", host.host));
+        if !faults.has_errors() {
+            faults.extend(shared.into_iter().map(message));
+        }
+        SiteTable::default()
+    });
+    let client_ip = client_ip?;
+    Some(Snapshot {
+        generation: previous.map_or(1, |previous| previous.generation + 1),
+        loaded: now,
+        policy: policy?,
+        site_table,
+        no_site: SiteAnswers::shipped(),
+        headers: HeaderPolicy::new(&written.headers, client_ip.header.clone()),
+        client_ip: ClientIpSettings::new(client_ip.trusted_proxies.clone(), client_ip.header.clone()),
+        geo: Arc::new(geo?),
+        certificates: Arc::new(certificates),
+        settings: Settings {
+            workers: written.workers,
+            listeners: written.listeners.into_iter().map(|listen| listen.listener).collect(),
+            admin: written.admin.admin,
+            client_ip,
+            geoip: written.geoip.settings,
+            upstreams: origins
+                .iter()
+                .map(|(name, origin)| (name.clone(), Arc::clone(origin.settings())))
+                .collect(),
+            sites: sites.iter().map(|site| Arc::clone(&site.settings)).collect(),
+            limits: written.limits,
+            headers: written.headers,
+            log: written.log,
+        },
+        sites,
+    })
+}
+
+fn policy(written: &Written, now: Timestamp, files: &mut Files, faults: &mut Faults) -> Option<Policy> {
+    let sources = rule_sources(written.rules.as_deref().unwrap_or_default(), files, faults);
+    let sites: Vec<_> = written.sites.iter().map(|site| site.site.facts.clone()).collect();
+    let geoip = &written.geoip.settings;
+    let environment = PolicyEnvironment {
+        sites: &sites,
+        geo: GeoKnown {
+            country: geoip.country.is_some(),
+            continent: geoip.country.is_some(),
+            asn: geoip.asn.is_some(),
+            tor: geoip.tor.is_some(),
+        },
+        files: &Lent(RefCell::new(files)),
+        now,
+    };
+    Policy::compile(&sources, &environment, faults)
+}
+
+/// The files, lent to the policy for its lists.
+struct Lent<'f>(RefCell<&'f mut Files>);
+
+impl ListFiles for Lent<'_> {
+    fn read(&self, path: &str) -> Result<Arc<Source>, String> {
+        let source = {
+            let mut files = self.0.borrow_mut();
+            let path = files.resolve(path.as_ref());
+            files.read_text(&path)
+        };
+        source.map_err(|cause| cause.to_string())
+    }
+}
+
+fn certificates(
+    written: &Written,
+    now: Timestamp,
+    previous: Option<&Snapshot>,
+    files: &mut Files,
+    faults: &mut Faults,
+) -> CertificateStore {
     let sites: Vec<_> = written.sites.iter().map(|site| Arc::new(site.site.clone())).collect();
     for certificate in sites.iter().flat_map(|site| &site.certificates) {
         files.watch(&certificate.cert.value);
@@ -41,34 +132,91 @@ pub(super) fn compile(
     }
     // A clock beyond the calendar is no reason to refuse; every certificate has then expired.
     let instant = jiff::Timestamp::from_second(now.0).unwrap_or(jiff::Timestamp::MAX);
-    let certificates = CertificateStore::load(
-        &sites,
-        previous.map(|snapshot| &*snapshot.certificates),
-        instant,
-        faults,
-    );
-    let upstreams = written
-        .upstreams
-        .into_iter()
-        .map(|up| (up.upstream.name.clone(), Arc::new(up.upstream)))
-        .collect();
-    Some(Snapshot {
-        generation: previous.map_or(1, |previous| previous.generation + 1),
-        settings: Settings {
-            workers: written.workers,
-            listeners: written.listeners.into_iter().map(|listen| listen.listener).collect(),
-            admin: written.admin.admin,
-            client_ip: client_ip?,
-            geoip: written.geoip.settings,
-            upstreams,
-            sites,
-            limits: written.limits,
-            headers: written.headers,
-            log: written.log,
-        },
-        geo: Arc::new(geo?),
-        certificates: Arc::new(certificates),
-    })
+    let previous = previous.map(|snapshot| &*snapshot.certificates);
+    CertificateStore::load(&sites, previous, instant, faults)
+}
+
+/// The upstreams, compiled. One that did not change stays the same, and whose turn it is with it.
+fn origins(
+    written: &[WrittenUpstream],
+    previous: Option<&Snapshot>,
+    files: &mut Files,
+    faults: &mut Faults,
+) -> BTreeMap<String, Arc<Origin>> {
+    let mut origins = BTreeMap::new();
+    for up in written {
+        up.upstream.ca.iter().for_each(|ca| files.watch(ca));
+        let known = previous.and_then(|snapshot| {
+            let mut known = snapshot.sites.iter().map(|site| &site.origin);
+            known.find(|origin| **origin.settings() == up.upstream)
+        });
+        match Origin::load(Arc::new(up.upstream.clone())) {
+            Ok(origin) => {
+                let unchanged = known.filter(|known| known.servers() == origin.servers());
+                let origin = unchanged.map_or_else(|| Arc::new(origin), Arc::clone);
+                origins.insert(up.upstream.name.clone(), origin);
+            }
+            Err(error) => faults.push(origin_fault(&error, up)),
+        }
+    }
+    origins
+}
+
+fn origin_fault(error: &OriginError, up: &WrittenUpstream) -> Fault {
+    let at = |place: &Option<Place>| place.clone().unwrap_or_else(|| up.place.clone());
+    match error {
+        OriginError::UnreadableRoots { path, source } => {
+            let message = format!("cannot read `{}`: {}", path.display(), files::reason(source));
+            Fault::error(at(&up.ca), message)
+                .expected("expected a PEM file of the roots that signed the servers' certificates")
+        }
+        OriginError::BadRoots { .. } => Fault::error(at(&up.ca), error.to_string())
+            .expected("expected PEM certificates (`-----BEGIN CERTIFICATE-----`)"),
+        OriginError::BadName { .. } => Fault::error(at(&up.tls_name), error.to_string())
+            .expected("expected the host name in the servers' certificates")
+            .help("set `tls_name` to that name"),
+        OriginError::Tls(cause) => Fault::error(up.place.clone(), format!("{error}: {cause}")),
+    }
+}
+
+fn sites(
+    written: &[WrittenSite],
+    origins: &BTreeMap<String, Arc<Origin>>,
+    files: &mut Files,
+    faults: &mut Faults,
+) -> Vec<CompiledSite> {
+    let mut sites = Vec::with_capacity(written.len());
+    for site in written {
+        let answers = answers(site, files, faults);
+        // An unknown upstream is already a fault, and so is one that does not compile.
+        let origin = origins.get(&site.site.facts.upstream);
+        if let (Some(answers), Some(origin)) = (answers, origin) {
+            sites.push(CompiledSite {
+                settings: Arc::new(site.site.clone()),
+                origin: Arc::clone(origin),
+                answers,
+            });
+        }
+    }
+    sites
+}
+
+fn answers(site: &WrittenSite, files: &mut Files, faults: &mut Faults) -> Option<SiteAnswers> {
+    let mut page = |path: &Option<PathBuf>, place: &Option<Place>| -> Result<Option<Arc<Source>>, ()> {
+        let (Some(path), Some(place)) = (path, place) else {
+            return Ok(None);
+        };
+        let cannot = |cause| Fault::error(place.clone(), format!("cannot read `{}`: {cause}", path.display()));
+        files.read_text(path).map(Some).map_err(|cause| {
+            faults.push(cannot(cause).expected("expected a template of the refusal"));
+        })
+    };
+    let html = page(&site.site.html_page, &site.html_page);
+    let json = page(&site.site.json_page, &site.json_page);
+    let (html, json) = (html.ok()?, json.ok()?);
+    SiteAnswers::compile(&site.site, html.as_ref(), json.as_ref())
+        .map_err(|found| faults.extend(found))
+        .ok()
 }
 
 /// Makes every relative path relative to the directory of `portcullis.toml`.
@@ -97,73 +245,14 @@ fn resolve(written: &mut Written, files: &Files) {
     }
 }
 
-/// The files of `rules`, each once, glob by glob and then in byte order of their names.
-fn rule_sources(globs: &[Placed<String>], files: &mut Files, faults: &mut Faults) -> Vec<Arc<Source>> {
-    let mut paths: Vec<PathBuf> = Vec::new();
-    for glob in globs {
-        match matching(glob, files) {
-            Ok(found) => {
-                let new: Vec<_> = found.into_iter().filter(|path| !paths.contains(path)).collect();
-                paths.extend(new);
-            }
-            Err(fault) => faults.push(fault),
-        }
-    }
-    let mut read = |path: PathBuf| match files.read_text(&path) {
-        Ok(source) => Some(source),
-        Err(cause) => {
-            let name = display_name(&files.resolve(&path));
-            let named = globs.iter().find(|glob| path == PathBuf::from(&glob.value));
-            let message = format!("cannot read `{name}`: {cause}");
-            faults.push(match named.or_else(|| globs.first()) {
-                Some(glob) => Fault::error(glob.place.clone(), message),
-                None => Fault::without_place(message),
-            });
-            None
-        }
-    };
-    paths.into_iter().filter_map(&mut read).collect()
-}
-
-fn matching(glob: &Placed<String>, files: &mut Files) -> Result<Vec<PathBuf>, Fault> {
-    let pattern = &glob.value;
-    let fault = |message: String| Fault::error(glob.place.clone(), message);
-    if pattern.is_empty() {
-        return Err(fault("empty path".to_owned()).expected("expected a path or a glob such as \"rules/*.toml\""));
-    }
-    if pattern.contains("**") {
-        return Err(fault("`**` is not supported".to_owned())
-            .expected("`*` never crosses a `/`")
-            .help("name each folder: `rules = [\"rules/*.toml\", \"rules/*/*.toml\"]`"));
-    }
-    let where_to = display_name(&files.resolve(pattern.as_ref()));
-    if files.resolve(pattern.as_ref()).is_dir() {
-        return Err(fault(format!("`{where_to}` is a directory"))
-            .expected("expected files")
-            .help(format!("write `\"{}/*.toml\"`", pattern.trim_end_matches('/'))));
-    }
-    let found = files.glob(pattern).map_err(|error| {
-        fault(format!("cannot look for `{where_to}`: {}", files::reason(&error)))
-            .expected("the folder must exist and be readable")
-    })?;
-    if !found.is_empty() {
-        return Ok(found);
-    }
-    let fault = if is_pattern(pattern) {
-        fault(format!("no file matches `{where_to}`")).expected("an empty folder of rules would be an open gate")
-    } else {
-        fault(format!("no such file: `{where_to}`")).expected("paths are relative to the folder of this file")
-    };
-    Err(fault.help("check the path or the mount; `rules = []` says that there are no rules"))
-}
-
-fn client_ip(written: &WrittenClientIp, lists: &Lists, faults: &mut Faults) -> Option<ClientIpSource> {
+/// `lists` is `None` when the rules do not load: what is unknown then may be no fault of its own.
+fn client_ip(written: &WrittenClientIp, lists: Option<&Lists>, faults: &mut Faults) -> Option<ClientIpSource> {
     let mut ranges: Vec<IpRange> = Vec::new();
     let mut complete = true;
     for proxy in &written.trusted {
         match &proxy.value {
             Trusted::Network(network) => ranges.push(IpRange::from(*network)),
-            Trusted::List(name) => match ip_list(name, &proxy.place, lists) {
+            Trusted::List(name) => match ip_list(name, &proxy.place, lists?) {
                 Ok(set) => ranges.extend(set.iter()),
                 Err(fault) => {
                     faults.push(fault);
@@ -181,9 +270,9 @@ fn client_ip(written: &WrittenClientIp, lists: &Lists, faults: &mut Faults) -> O
 fn ip_list<'l>(name: &str, place: &Place, lists: &'l Lists) -> Result<&'l IpSet, Fault> {
     let Some(list) = lists.named(name) else {
         let known: Vec<&str> = lists.iter().map(|list| list.name()).collect();
-        let fault = Fault::error(place.clone(), format!("unknown list `${name}`"));
+        let fault = Fault::error(place.clone(), format!("there is no list `${name}`"));
         return Err(fault
-            .expected("no list has this name")
+            .expected("expected the name of a list")
             .suggest(name, known)
             .help(format!(
                 "lists stand beside the rules: `[list.{name}]` with `kind = \"ip\"`"
@@ -200,14 +289,14 @@ fn wrong_kind(list: &List, place: &Place) -> Fault {
 
 fn geo(
     written: &Written,
-    lists: &Lists,
+    lists: Option<&Lists>,
     previous: Option<&Snapshot>,
     files: &mut Files,
     faults: &mut Faults,
 ) -> Option<Geo> {
     let settings = &written.geoip.settings;
     let tor = match (&settings.tor, &written.geoip.tor) {
-        (Some(name), Some(place)) => match ip_list(name, place, lists) {
+        (Some(name), Some(place)) => match ip_list(name, place, lists?) {
             Ok(set) => Some(set),
             Err(fault) => {
                 faults.push(fault);

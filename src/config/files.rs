@@ -57,12 +57,13 @@ impl Files {
         self.folder.join(path)
     }
 
-    /// Remembers how a file or directory looks now, without reading it: for those whom others read.
+    /// Remembers how a file or directory looks now, without reading it: for those whom others read. The path is a resolved
+    /// one.
     pub fn watch(&mut self, path: &Path) {
-        let path = self.resolve(path);
-        let stamp = Stamp::of(&path);
         // The first look counts: a file that changed between two readings has changed.
-        self.stamps.entry(path).or_insert(stamp);
+        if !self.stamps.contains_key(path) {
+            self.stamps.insert(path.to_owned(), Stamp::of(path));
+        }
     }
 
     /// Whether a file looks different from when it was first looked at: what was read may not belong together.
@@ -70,14 +71,13 @@ impl Files {
         self.stamps.iter().any(|(path, stamp)| Stamp::of(path) != *stamp)
     }
 
-    /// A text file, known by the name that the operator would type.
+    /// A text file at a resolved path, known by the name that the operator would type.
     ///
     /// # Errors
     /// In words that follow "cannot read `path`:".
     pub fn read_text(&mut self, path: &Path) -> Result<Arc<Source>, ReadError> {
         self.watch(path);
-        let path = self.resolve(path);
-        let metadata = fs::metadata(&path)?;
+        let metadata = fs::metadata(path)?;
         if metadata.is_dir() {
             return Err(ReadError::Directory);
         }
@@ -87,15 +87,15 @@ impl Files {
         if metadata.len() > LARGEST {
             return Err(ReadError::TooLarge);
         }
-        let text = String::from_utf8(fs::read(&path)?).map_err(|error| ReadError::NotText {
+        let text = String::from_utf8(fs::read(path)?).map_err(|error| ReadError::NotText {
             offset: error.utf8_error().valid_up_to(),
         })?;
         // Some editors mark UTF-8 with a byte order mark; it is no part of the text.
         let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
-        Ok(Source::new(display_name(&path), text))
+        Ok(Source::new(display_name(path), text))
     }
 
-    /// The files that `pattern` names, in byte order of their names. `*` is any run of characters and `?` any one, never
+    /// The files that `pattern` names, unresolved, in byte order of their names. `*` is any run of characters and `?` any one, never
     /// a `/`; a name that begins with a dot matches only a pattern that begins with one.
     ///
     /// # Errors
@@ -123,9 +123,10 @@ impl Files {
     }
 
     fn entries(&mut self, folder: &Path, pattern: &str) -> io::Result<Vec<PathBuf>> {
-        self.watch(folder);
+        let resolved = self.resolve(folder);
+        self.watch(&resolved);
         let mut names = Vec::new();
-        for entry in fs::read_dir(self.folder.join(folder))? {
+        for entry in fs::read_dir(resolved)? {
             let name = entry?.file_name();
             if matches(pattern, &name.to_string_lossy()) {
                 names.push(name);
@@ -295,7 +296,7 @@ mod tests {
         let mut files = Files::new(folder.path());
         assert_eq!(files.glob("*.toml").expect("readable"), [PathBuf::from("geo.toml")]);
         assert_eq!(
-            files.read_text(Path::new("geo.toml")).expect("readable").text,
+            files.read_text(&folder.path().join("geo.toml")).expect("readable").text,
             "..one/geo.toml"
         );
         assert!(!files.have_changed());
@@ -319,7 +320,12 @@ mod tests {
         let folder = folder(&["a/b"]);
         fs::write(folder.path().join("latin"), b"caf\xe9").expect("written");
         let mut files = Files::new(folder.path());
-        let mut said = |path: &str| files.read_text(Path::new(path)).expect_err("unreadable").to_string();
+        let mut said = |path: &str| {
+            files
+                .read_text(&folder.path().join(path))
+                .expect_err("unreadable")
+                .to_string()
+        };
         assert_eq!(said("a"), "it is a directory");
         assert_eq!(said("absent"), "no such file");
         assert_eq!(said("latin"), "it is not UTF-8 text (byte 3)");

@@ -123,7 +123,8 @@ impl Replacer<'_> {
     }
 
     fn file(&mut self, path: &str) -> Result<String, (String, String)> {
-        let text = self.files.read_text(path.as_ref()).map_err(|cause| {
+        let resolved = self.files.resolve(path.as_ref());
+        let text = self.files.read_text(&resolved).map_err(|cause| {
             (
                 format!("cannot read `{path}`: {cause}"),
                 "the file must exist and be readable when the configuration is loaded".to_owned(),

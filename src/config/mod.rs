@@ -10,6 +10,7 @@ pub mod files;
 mod interpolate;
 mod limits;
 mod listen;
+mod rule_files;
 pub mod settings;
 pub mod show;
 mod site;
@@ -89,8 +90,7 @@ fn attempt(
     files: &mut Files,
     faults: &mut Faults,
 ) -> Option<Snapshot> {
-    let name = path.file_name().unwrap_or(path.as_os_str());
-    let source = match files.read_text(name.as_ref()) {
+    let source = match files.read_text(path) {
         Ok(source) => source,
         Err(cause) => {
             let fault = Fault::without_place(format!("cannot read `{}`: {cause}", path.display()));

@@ -147,3 +147,32 @@ fn no_text_makes_the_reader_panic() {
         let _ = load_text(&lines.join("\n")).is_ok();
     });
 }
+
+#[test]
+fn an_edit_keeps_what_it_does_not_touch() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let path = folder.path().join("portcullis.toml");
+    fs::write(&path, SMALL).expect("written");
+    let (first, _) = load_with(&path, NOW, None, &|_| None).expect("it loads");
+    fs::write(&path, format!("{SMALL}status = 451\n")).expect("written");
+    let (second, _) = load_with(&path, NOW, Some(&first), &|_| None).expect("it loads");
+    assert_eq!(second.generation, 2);
+    assert!(std::sync::Arc::ptr_eq(&first.sites[0].origin, &second.sites[0].origin));
+}
+
+#[test]
+fn proxies_may_come_from_a_list_of_the_rules() {
+    let text = format!(
+        "{}[client_ip]\ntrusted_proxies = [\"$cdn\"]\n",
+        SMALL.replace("[]", "[\"r.toml\"]")
+    );
+    let rules = "[list.cdn]\nkind = \"ip\"\nitems = [\"192.0.2.0/24\", \"192.0.3.0/24\"]\n";
+    let (snapshot, _) = load_files(&[("portcullis.toml", &text), ("r.toml", rules)]).expect("it loads");
+    assert_eq!(snapshot.settings.client_ip.trusted_proxies.ranges(), 2);
+    let faults = load_files(&[("portcullis.toml", &text), ("r.toml", &rules.replace("cdn", "cnd"))]);
+    let faults = faults.expect_err("unknown").join("\n");
+    assert!(
+        faults.contains("there is no list `$cdn`") && faults.contains("did you mean `cnd`?"),
+        "{faults}"
+    );
+}

@@ -18,6 +18,7 @@ pub(super) struct WrittenUpstream {
     pub(super) upstream: Upstream,
     pub(super) place: Place,
     pub(super) ca: Option<Place>,
+    pub(super) tls_name: Option<Place>,
 }
 
 /// Reads the tables under `[upstream]`.
@@ -71,6 +72,7 @@ fn upstream(name: Placed<String>, mut table: Table<'_>, faults: &mut Faults) -> 
         upstream: Upstream { servers, ..written },
         place: name.place,
         ca: ca.map(|ca| ca.place),
+        tls_name: tls_name.map(|name| name.place),
     })
 }
 
