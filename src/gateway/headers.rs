@@ -167,6 +167,13 @@ impl HeaderPolicy {
         set_connection_headers(headers, facts);
     }
 
+    /// Removes from a request's trailers what is ours to say, and what routes or frames. Some origins merge trailers into
+    /// the headers (RFC 9110 §6.5.1 warns of it), and would take the client's word for ours there.
+    pub fn remove_from_trailers(&self, trailers: &mut HeaderMap) {
+        let odd = |c: char| !c.is_ascii_alphanumeric();
+        remove_where(trailers, |name| self.is_ours(&name.as_str().replace(odd, "-")));
+    }
+
     fn remove_identity(&self, headers: &mut HeaderMap) {
         remove_where(headers, |name| self.says_who(name.as_str()));
     }

@@ -1,0 +1,205 @@
+//! A response's body on its way to the client, and the access record that ends with it.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, Sleep};
+
+use super::{headers::remove_hop_by_hop_of_response, upload::UploadedBytes};
+use crate::{
+    config::settings::Upstream,
+    policy::decision::Reason,
+    telemetry::access::{Ending, Pending, ResponseRecord, UpstreamRecord},
+    upstream::{OriginBody, OriginBodyError},
+};
+
+/// The access record of a request whose response has not ended. Written exactly once: when it ends, or when it is dropped,
+/// which means that the client went away.
+#[derive(Debug)]
+pub(super) struct OpenRecord {
+    pending: Option<Pending>,
+    pub(super) status: Option<StatusCode>,
+    pub(super) failure: Option<Reason>,
+    pub(super) uploaded: UploadedBytes,
+    pub(super) downloaded: u64,
+    pub(super) upstream: Option<Arc<Upstream>>,
+    pub(super) upstream_took: Option<Duration>,
+}
+
+impl OpenRecord {
+    pub(super) fn new(pending: Pending) -> Self {
+        Self {
+            pending: Some(pending),
+            status: None,
+            failure: None,
+            uploaded: UploadedBytes::default(),
+            downloaded: 0,
+            upstream: None,
+            upstream_took: None,
+        }
+    }
+
+    /// Writes the record, if it is not written yet.
+    pub(super) fn end(&mut self, ending: Ending) {
+        let Some(pending) = self.pending.take() else { return };
+        pending.finish(&ResponseRecord {
+            status: self.status,
+            failure: self.failure,
+            request_bytes: self.uploaded.total(),
+            response_bytes: self.downloaded,
+            upstream: self.upstream.as_ref().map(|upstream| UpstreamRecord {
+                name: &upstream.name,
+                took: self.upstream_took,
+            }),
+            ending,
+        });
+    }
+}
+
+impl Drop for OpenRecord {
+    fn drop(&mut self) {
+        self.end(Ending::ClientGone);
+    }
+}
+
+/// The body of every response that the gateway gives.
+#[derive(Debug)]
+pub struct AnswerBody {
+    source: Source,
+    /// `None` when the record is in other hands: a tunnel's, which lives on.
+    record: Option<OpenRecord>,
+    /// When `limits.total_timeout` is over.
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Own(Option<Bytes>),
+    Origin(OriginBody),
+}
+
+/// Why a response's body ends early. The client sees it cut off.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswerError {
+    /// The origin broke off.
+    #[error(transparent)]
+    Origin(OriginBodyError),
+    /// The request took longer than `limits.total_timeout`.
+    #[error("the request took longer than limits.total_timeout")]
+    TotalTimeout,
+}
+
+impl AnswerBody {
+    pub(super) fn own(bytes: Bytes, record: OpenRecord) -> Self {
+        Self {
+            source: Source::Own(Some(bytes).filter(|bytes| !bytes.is_empty())),
+            record: Some(record),
+            deadline: None,
+        }
+    }
+
+    pub(super) fn origin(body: OriginBody, record: OpenRecord, deadline: Option<Instant>) -> Self {
+        Self {
+            source: Source::Origin(body),
+            record: Some(record),
+            deadline: deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline))),
+        }
+    }
+
+    /// Nothing, and nothing to record.
+    pub(super) fn none() -> Self {
+        Self {
+            source: Source::Own(None),
+            record: None,
+            deadline: None,
+        }
+    }
+
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        match &mut self.source {
+            Source::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Source::Origin(body) => match Pin::new(body).poll_frame(cx) {
+                Poll::Pending => self.poll_deadline(cx).map(|()| Some(Err(AnswerError::TotalTimeout))),
+                ready => ready.map(|frame| frame.map(|frame| frame.map(pass).map_err(AnswerError::Origin))),
+            },
+        }
+    }
+
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.deadline {
+            Some(deadline) => deadline.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
+    }
+
+    fn end(&mut self, ending: Ending) {
+        if let Some(record) = &mut self.record {
+            record.end(ending);
+        }
+    }
+}
+
+/// Trailers end a message as headers begin it: what is for one connection only stays there.
+fn pass(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(mut trailers) => {
+            remove_hop_by_hop_of_response(&mut trailers);
+            Frame::trailers(trailers)
+        }
+        Err(frame) => frame,
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = AnswerError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        let polled = self.poll_source(cx);
+        match &polled {
+            Poll::Pending => {}
+            Poll::Ready(Some(Ok(frame))) => {
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                if let Some(record) = &mut self.record {
+                    record.downloaded += bytes as u64;
+                }
+            }
+            Poll::Ready(Some(Err(AnswerError::Origin(OriginBodyError::Broken(_))))) => self.end(Ending::OriginGone),
+            Poll::Ready(Some(Err(AnswerError::Origin(OriginBodyError::Silent) | AnswerError::TotalTimeout))) => {
+                self.end(Ending::TimedOut);
+            }
+            Poll::Ready(None) => self.end(Ending::Complete),
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Own(bytes) => bytes.is_none(),
+            Source::Origin(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Source::Origin(body) => body.size_hint(),
+        }
+    }
+}
+
+impl Drop for AnswerBody {
+    /// A body whose last frame was taken is not asked again; one that has more was given up by the client.
+    fn drop(&mut self) {
+        if self.is_end_stream() {
+            self.end(Ending::Complete);
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! A request's way: what it is, who asks, what the policy says, and then its refusal or its origin.
+//!
+//! Each stage consumes its input and returns the next one's. The terms are taken once, at the beginning.
+
+mod arrival;
+mod decide;
+mod forward;
+
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+    sync::Arc,
+    time::SystemTime,
+};
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Request, Response, StatusCode,
+    header::{LOCATION, SEC_WEBSOCKET_VERSION},
+    request::Parts,
+};
+
+use self::{
+    arrival::{Arrival, Checked, Known, Rejected},
+    decide::Ruling,
+};
+use super::{
+    answer::{AnswerBody, OpenRecord},
+    connection::{Close, ConnectionFacts, RequestBody},
+    failures::Failure,
+    refusal::{Answer, Refusal},
+    terms::Terms,
+};
+use crate::{
+    config::settings::Protocol,
+    policy::{Scratch, rule::Timestamp},
+    telemetry::{WorkerTelemetry, access::Judgement},
+    upstream::Upstreams,
+};
+
+/// One worker's gate: takes requests and gives answers. It belongs to its thread, so it needs no locks.
+pub struct Gateway {
+    current: Box<dyn Fn() -> Arc<Terms>>,
+    /// The load that `upstreams` was last tidied after.
+    generation: Cell<u64>,
+    upstreams: Upstreams,
+    scratch: RefCell<Scratch>,
+    ids: RefCell<fastrand::Rng>,
+    telemetry: WorkerTelemetry,
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway")
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Gateway {
+    /// A worker's gate under the terms that `current` gives of the moment.
+    pub fn new(current: impl Fn() -> Arc<Terms> + 'static, telemetry: WorkerTelemetry) -> Self {
+        Self {
+            current: Box::new(current),
+            generation: Cell::new(0),
+            upstreams: Upstreams::default(),
+            scratch: RefCell::default(),
+            ids: RefCell::new(fastrand::Rng::new()),
+            telemetry,
+        }
+    }
+
+    /// Answers a request.
+    ///
+    /// # Errors
+    /// [`Close`]: a rule wants the client to get no answer at all.
+    pub async fn handle(
+        &self,
+        connection: &ConnectionFacts,
+        request: Request<RequestBody>,
+    ) -> Result<Response<AnswerBody>, Close> {
+        let (mut parts, body) = request.into_parts();
+        let arrival = Arrival::new(connection, self.terms(), &parts.headers, || self.new_id());
+        let checked = match arrival.check(&mut parts) {
+            Ok(checked) => checked,
+            Err(rejected) => return self.reject(&arrival, &parts, &rejected),
+        };
+        if let (Protocol::Redirect { port }, false) = (connection.listener.protocol, checked.tls) {
+            return Ok(self.redirect(&arrival, &checked, &parts, port));
+        }
+        match self.decide(&arrival, &checked, &parts) {
+            (record, Ruling::Refuse(answer)) => arrival.refuse(record, answer),
+            (record, Ruling::Fail(failure)) => {
+                arrival.refuse(record, arrival.failed(failure, Known::of(&checked), &parts.method, &parts.headers))
+            }
+            (record, Ruling::Forward(destination)) => {
+                self.forward(arrival, checked, parts, body, destination, record).await
+            }
+        }
+    }
+
+    /// The terms of the moment. The first request after a reload lets go of servers that no site leads to any more.
+    fn terms(&self) -> Arc<Terms> {
+        let terms = (self.current)();
+        if self.generation.replace(terms.generation) != terms.generation {
+            self.upstreams.retain(|server| terms.leads_to(server));
+        }
+        terms
+    }
+
+    /// Milliseconds since 1970 and 80 random bits, in hexadecimal: unique over workers and restarts, and sorted by time.
+    /// Not a secret.
+    fn new_id(&self) -> HeaderValue {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let random = self.ids.borrow_mut().u128(..);
+        let id = ((since.as_millis() & 0xffff_ffff_ffff) << 80) | (random >> 48);
+        HeaderValue::from_str(&format!("{id:032x}")).unwrap_or_else(|_| HeaderValue::from_static("-"))
+    }
+
+    /// Refuses what no rule was asked about.
+    fn reject(
+        &self,
+        arrival: &Arrival<'_>,
+        parts: &Parts,
+        rejected: &Rejected,
+    ) -> Result<Response<AnswerBody>, Close> {
+        let known = rejected.known(arrival);
+        let judgement = Judgement::Rejected {
+            reason: rejected.error.reason,
+            detail: Some(rejected.error.detail),
+        };
+        let record = OpenRecord::new(self.telemetry.begin(&arrival.record(parts, known, judgement)));
+        let failure = Failure::from(rejected.error);
+        let mut answer = arrival.failed(failure, known, &parts.method, &parts.headers);
+        if let (Answer::Respond(response), StatusCode::UPGRADE_REQUIRED) = (&mut answer, failure.status) {
+            let headers = response.headers_mut();
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
+        arrival.refuse(record, answer)
+    }
+
+    /// Sends a client of a known host to https. The rules are asked there.
+    fn redirect(&self, arrival: &Arrival<'_>, checked: &Checked, parts: &Parts, port: u16) -> Response<AnswerBody> {
+        let record = arrival.record(parts, Known::of(checked), Judgement::Answered);
+        let record = OpenRecord::new(self.telemetry.begin(&record));
+        let (name, target) = (&checked.head.host.name, checked.target.forwarded());
+        let location = match port {
+            443 => format!("https://{name}{target}"),
+            port => format!("https://{name}:{port}{target}"),
+        };
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+        // Judged hosts and targets are visible ASCII.
+        if let Ok(location) = HeaderValue::from_str(&location) {
+            response.headers_mut().insert(LOCATION, location);
+        }
+        arrival.respond(record, response)
+    }
+}
+
+impl Arrival<'_> {
+    /// The answer to a request that failed for another cause than the policy.
+    fn failed(
+        &self,
+        failure: Failure,
+        known: Known<'_>,
+        method: &http::Method,
+        headers: &http::HeaderMap,
+    ) -> Answer {
+        let answers = known.site.map_or(&self.terms.no_site, |site| &site.answers);
+        answers.respond(&Refusal {
+            status: Some(failure.status),
+            ..self.refusal(failure.reason, known, method, headers)
+        })
+    }
+
+    /// Gives the answer that a refusal came to.
+    fn refuse(&self, mut record: OpenRecord, answer: Answer) -> Result<Response<AnswerBody>, Close> {
+        match answer {
+            Answer::Respond(response) => Ok(self.respond(record, response)),
+            Answer::Close => {
+                record.end(crate::telemetry::access::Ending::Complete);
+                Err(Close)
+            }
+        }
+    }
+
+    /// Gives a response of our own.
+    fn respond(&self, mut record: OpenRecord, mut response: Response<Bytes>) -> Response<AnswerBody> {
+        self.terms.response_headers.dress(response.headers_mut(), &self.id);
+        record.status = Some(response.status());
+        response.map(|body| AnswerBody::own(body, record))
+    }
+}
+
+/// The second in which something happened.
+fn timestamp(time: SystemTime) -> Timestamp {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}

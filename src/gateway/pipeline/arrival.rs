@@ -1,0 +1,261 @@
+//! What a request is and who asks: everything before the rules.
+
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, request::Parts};
+
+use super::timestamp;
+use crate::{
+    gateway::{
+        connection::ConnectionFacts,
+        failures::{NO_SITE, head_too_large},
+        head::{self, CheckedHead, HeadError},
+        headers::{Trust, request_id},
+        refusal::Refusal,
+        terms::{SiteTerms, Terms},
+    },
+    policy::{
+        client::{DerivedFrom, Hop, client_tls, hops},
+        decision::Reason,
+        facts::{ClientFacts, Country, HttpVersion},
+        normalize::{Host, Malformed, Target},
+    },
+    telemetry::access::{Handshake, Judgement, RequestRecord},
+};
+
+/// A request that has come in, and who asks.
+pub(super) struct Arrival<'c> {
+    pub(super) connection: &'c ConnectionFacts,
+    pub(super) terms: Arc<Terms>,
+    pub(super) received: SystemTime,
+    pub(super) started: Instant,
+    pub(super) id: HeaderValue,
+    pub(super) trust: Trust,
+    /// From the source to the client, both included.
+    pub(super) way: Result<Vec<Hop>, Malformed>,
+    pub(super) client: Option<ClientFacts>,
+}
+
+/// A request in which nothing is left to interpretation.
+pub(super) struct Checked {
+    pub(super) head: CheckedHead,
+    pub(super) site: Arc<SiteTerms>,
+    pub(super) target: Target,
+    pub(super) client: ClientFacts,
+    pub(super) tls: bool,
+    pub(super) way: Vec<Hop>,
+}
+
+/// A request that is refused before any rule is asked, with what was known by then.
+pub(super) struct Rejected {
+    pub(super) error: HeadError,
+    host: Option<Host>,
+    site: Option<Arc<SiteTerms>>,
+}
+
+/// What is known of a request, for its record and its refusal.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'k> {
+    pub(super) site: Option<&'k SiteTerms>,
+    pub(super) host: Option<&'k Host>,
+    pub(super) path: Option<&'k str>,
+    pub(super) tls: bool,
+}
+
+impl<'c> Arrival<'c> {
+    pub(super) fn new(
+        connection: &'c ConnectionFacts,
+        terms: Arc<Terms>,
+        headers: &HeaderMap,
+        new_id: impl FnOnce() -> HeaderValue,
+    ) -> Self {
+        let trust = match terms.client_ip.trusts(connection.source) {
+            true => Trust::Trusted,
+            false => Trust::Untrusted,
+        };
+        let way = hops(connection.source, headers, &terms.client_ip);
+        let client = way.as_ref().ok().and_then(|way| way.last()).map(|client| ClientFacts {
+            ip: client.ip,
+            geo: terms.geo.facts(client.ip.addr()),
+        });
+        Self {
+            connection,
+            received: SystemTime::now(),
+            started: Instant::now(),
+            id: request_id(headers, trust).cloned().unwrap_or_else(new_id),
+            trust,
+            way,
+            client,
+            terms,
+        }
+    }
+
+    /// Makes sure of the head, and finds its site. The hop-by-hop headers are gone afterwards: they are no facts.
+    pub(super) fn check(&self, parts: &mut Parts) -> Result<Checked, Rejected> {
+        let terms = &*self.terms;
+        self.check_size(parts)?;
+        let head = head::check(parts, &terms.headers)?;
+        let site = self.site(&head)?;
+        let rejected = |error: HeadError| Rejected {
+            error,
+            host: Some(head.host.clone()),
+            site: Some(Arc::clone(&site)),
+        };
+        let target = head::target(parts, site.settings.paths).map_err(rejected)?;
+        let way = self.way.clone().map_err(|error| rejected(error.into()))?;
+        let client = self
+            .client
+            .ok_or_else(|| rejected(Malformed::new("no client address").into()))?;
+        let on_socket = self.connection.tls.is_some();
+        let tls = client_tls(on_socket, self.connection.source, &parts.headers, &terms.client_ip)
+            .map_err(|error| rejected(error.into()))?;
+        terms.headers.remove_hop_by_hop(&mut parts.headers, self.trust);
+        Ok(Checked {
+            head,
+            site,
+            target,
+            client,
+            tls,
+            way,
+        })
+    }
+
+    fn site(&self, head: &CheckedHead) -> Result<Arc<SiteTerms>, Rejected> {
+        let sni = self.connection.tls.as_ref().and_then(|tls| tls.sni.as_ref());
+        let site = self.terms.hosts.choose(&head.host.name, sni);
+        site.and_then(|site| self.terms.sites.get(site).cloned().ok_or(NO_SITE))
+            .map_err(|error| Rejected {
+                error,
+                host: Some(head.host.clone()),
+                site: None,
+            })
+    }
+
+    fn check_size(&self, parts: &Parts) -> Result<(), Rejected> {
+        let limits = &self.terms.limits;
+        let too_many = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        if original(parts).len() > limits.target_bytes {
+            return Err(head_too_large(StatusCode::URI_TOO_LONG, "the request target is too long").into());
+        }
+        if parts.headers.len() > limits.header_count {
+            return Err(head_too_large(too_many, "too many header lines").into());
+        }
+        // As HTTP/2 counts, less its overhead: name, value, and what separates them.
+        let size: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+        if size > limits.header_bytes {
+            return Err(head_too_large(too_many, "the header lines are too long").into());
+        }
+        Ok(())
+    }
+
+    /// What the access record says of the request.
+    pub(super) fn record<'r>(
+        &'r self,
+        parts: &'r Parts,
+        known: Known<'r>,
+        judgement: Judgement<'r>,
+    ) -> RequestRecord<'r> {
+        RequestRecord {
+            received: self.received,
+            started: self.started,
+            id: self.id(),
+            peer: self.connection.peer,
+            source: self.connection.source,
+            client: self.client,
+            client_from: match &self.way {
+                Ok(way) if way.len() > 1 => DerivedFrom::Header,
+                Ok(_) | Err(_) => DerivedFrom::Source,
+            },
+            method: parts.method.as_str(),
+            version: version(parts.version),
+            tls: known.tls,
+            handshake: self.connection.tls.as_ref().map(|tls| Handshake {
+                version: tls.version,
+                server_name: tls.sni.as_ref().map(|name| name.as_str()),
+            }),
+            host: known.host.map(|host| host.name.as_str()),
+            original: original(parts),
+            path: known.path,
+            headers: &parts.headers,
+            site: known.site.map(|site| site.settings.facts.name.as_str()),
+            generation: self.terms.generation,
+            meters: self.terms.meters.as_ref(),
+            judgement,
+        }
+    }
+
+    /// What a refusal depends on.
+    pub(super) fn refusal<'r>(
+        &'r self,
+        reason: Reason,
+        known: Known<'r>,
+        method: &'r Method,
+        headers: &'r HeaderMap,
+    ) -> Refusal<'r> {
+        Refusal {
+            reason,
+            status: None,
+            rule: None,
+            method,
+            headers,
+            request_id: self.id(),
+            client: self.client.map(|client| client.ip),
+            country: self.client.map_or(Country::UNKNOWN, |client| client.geo.country),
+            host: known.host.map(|host| host.name.as_str()),
+            now: timestamp(self.received),
+        }
+    }
+
+    fn id(&self) -> &str {
+        // Ours are hexadecimal, and a trusted proxy's were checked.
+        self.id.to_str().unwrap_or("-")
+    }
+}
+
+impl From<HeadError> for Rejected {
+    fn from(error: HeadError) -> Self {
+        Self {
+            error,
+            host: None,
+            site: None,
+        }
+    }
+}
+
+impl Rejected {
+    pub(super) fn known<'k>(&'k self, arrival: &'k Arrival<'_>) -> Known<'k> {
+        Known {
+            site: self.site.as_deref(),
+            host: self.host.as_ref(),
+            path: None,
+            tls: arrival.connection.tls.is_some(),
+        }
+    }
+}
+
+impl<'k> Known<'k> {
+    pub(super) fn of(checked: &'k Checked) -> Self {
+        Self {
+            site: Some(&checked.site),
+            host: Some(&checked.head.host),
+            path: Some(checked.target.path()),
+            tls: checked.tls,
+        }
+    }
+}
+
+/// Path and query as the client sent them.
+fn original(parts: &Parts) -> &str {
+    parts.uri.path_and_query().map_or("", |target| target.as_str())
+}
+
+fn version(version: Version) -> HttpVersion {
+    match version {
+        Version::HTTP_2 => HttpVersion::Http2,
+        Version::HTTP_10 => HttpVersion::Http10,
+        _ => HttpVersion::Http11,
+    }
+}

@@ -1,0 +1,203 @@
+//! A permitted request's way to its origin, and the response's way back.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode,
+    header::{ACCEPT, CONNECTION, UPGRADE},
+    request::Parts,
+};
+use hyper::upgrade::OnUpgrade;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Arrival, Checked, Gateway, Known};
+use crate::{
+    gateway::{
+        answer::{AnswerBody, OpenRecord},
+        connection::{Close, RequestBody},
+        failures::Failure,
+        headers::{ForOrigin, remove_hop_by_hop_of_response},
+        terms::SiteTerms,
+        tunnel,
+        upload::BoundedBody,
+    },
+    upstream::{Answer, Destination, Forwarded, OriginBody, Outgoing, Tunnel, Upload},
+};
+
+impl Gateway {
+    /// Sends a permitted request to its origin and gives back what comes of it.
+    pub(super) async fn forward(
+        &self,
+        arrival: Arrival<'_>,
+        checked: Checked,
+        mut parts: Parts,
+        body: RequestBody,
+        destination: Destination,
+        mut record: OpenRecord,
+    ) -> Result<Response<AnswerBody>, Close> {
+        let asker = Asker::of(&parts);
+        let switching = parts.extensions.remove::<OnUpgrade>();
+        let outgoing = match arrival.outgoing(&checked, parts, body, &record) {
+            Ok(outgoing) => outgoing,
+            Err(failure) => return arrival.fail(&checked, &asker, record, failure),
+        };
+        record.upstream = Some(Arc::clone(checked.site.origin.settings()));
+        let deadline = arrival.deadline();
+        let forwarded = match self.ask(&checked.site, destination, outgoing, &arrival, deadline).await {
+            Ok(forwarded) => forwarded,
+            Err(failure) => return arrival.fail(&checked, &asker, record, failure),
+        };
+        record.upstream_took = Some(arrival.started.elapsed());
+        match (forwarded.answer, switching) {
+            (Answer::Response(response), _) => Ok(arrival.pass(response, record, deadline)),
+            (Answer::Switched { head, tunnel }, Some(client)) => Ok(arrival.switch(head, tunnel, client, record)),
+            (Answer::Switched { .. }, None) => arrival.fail(&checked, &asker, record, Failure::UNASKED_SWITCH),
+        }
+    }
+
+    async fn ask(
+        &self,
+        site: &SiteTerms,
+        destination: Destination,
+        outgoing: Outgoing,
+        arrival: &Arrival<'_>,
+        deadline: Option<Instant>,
+    ) -> Result<Forwarded, Failure> {
+        let connections = arrival.terms.limits.upstream_connections;
+        let asked = self.upstreams.forward(destination, &site.origin, outgoing, connections);
+        let forwarded = match deadline {
+            None => asked.await,
+            Some(deadline) => timeout_at(deadline, asked).await.map_err(|_elapsed| Failure::TOTAL_TIMEOUT)?,
+        };
+        forwarded.map_err(|error| {
+            tracing::debug!(upstream = %site.origin.settings().name, %error, "no answer from the origin");
+            Failure::from(&error)
+        })
+    }
+}
+
+/// What remains of a head that has gone to the origin: enough to refuse its client after all.
+struct Asker {
+    method: Method,
+    accept: Vec<HeaderValue>,
+    fetch_mode: Option<HeaderValue>,
+}
+
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+
+impl Asker {
+    fn of(parts: &Parts) -> Self {
+        Self {
+            method: parts.method.clone(),
+            accept: parts.headers.get_all(ACCEPT).iter().cloned().collect(),
+            fetch_mode: parts.headers.get(SEC_FETCH_MODE).cloned(),
+        }
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for accept in &self.accept {
+            headers.append(ACCEPT, accept.clone());
+        }
+        if let Some(mode) = &self.fetch_mode {
+            headers.insert(SEC_FETCH_MODE, mode.clone());
+        }
+        headers
+    }
+}
+
+impl Arrival<'_> {
+    /// When `limits.total_timeout` is over.
+    fn deadline(&self) -> Option<Instant> {
+        let total: Option<Duration> = self.terms.limits.total_timeout;
+        total.map(|total| Instant::from_std(self.started) + total)
+    }
+
+    /// The request as the origin gets it.
+    fn outgoing(
+        &self,
+        checked: &Checked,
+        mut parts: Parts,
+        body: RequestBody,
+        record: &OpenRecord,
+    ) -> Result<Outgoing, Failure> {
+        let facts = ForOrigin {
+            trust: self.trust,
+            way: &checked.way,
+            tls: checked.tls,
+            host: &checked.head.host,
+            request_id: &self.id,
+            country: checked.client.geo.country,
+            upgrade: checked.head.upgrade.as_ref(),
+            accepts_trailers: checked.head.accepts_trailers,
+        };
+        self.terms.headers.set_for_origin(&mut parts.headers, &facts);
+        let body = match http_body::Body::is_end_stream(&body) {
+            true => None,
+            false => {
+                let bounded = BoundedBody::new(body, &self.terms, record.uploaded.clone());
+                Some(Upload::new(bounded.ok_or(Failure::BODY_TOO_LARGE)?))
+            }
+        };
+        Ok(Outgoing {
+            method: parts.method,
+            headers: parts.headers,
+            body,
+            upgrade: checked.head.upgrade.as_ref().map(|upgrade| upgrade.protocol().clone()),
+        })
+    }
+
+    fn fail(
+        &self,
+        checked: &Checked,
+        asker: &Asker,
+        mut record: OpenRecord,
+        failure: Failure,
+    ) -> Result<Response<AnswerBody>, Close> {
+        record.failure = Some(failure.reason);
+        let answer = self.failed(failure, Known::of(checked), &asker.method, &asker.headers());
+        self.refuse(record, answer)
+    }
+
+    /// Gives back what the origin answered.
+    fn pass(
+        &self,
+        response: Response<OriginBody>,
+        mut record: OpenRecord,
+        deadline: Option<Instant>,
+    ) -> Response<AnswerBody> {
+        let (mut head, body) = response.into_parts();
+        remove_hop_by_hop_of_response(&mut head.headers);
+        self.terms.response_headers.dress(&mut head.headers, &self.id);
+        record.status = Some(head.status);
+        let mut response = Response::new(AnswerBody::origin(body, record, deadline));
+        *response.status_mut() = head.status;
+        *response.headers_mut() = head.headers;
+        response
+    }
+
+    /// Gives back the origin's 101, and carries what follows it.
+    fn switch(
+        &self,
+        mut head: Response<()>,
+        tunnel: Tunnel,
+        client: OnUpgrade,
+        mut record: OpenRecord,
+    ) -> Response<AnswerBody> {
+        record.status = Some(StatusCode::SWITCHING_PROTOCOLS);
+        let mut headers = std::mem::take(head.headers_mut());
+        let protocol = headers.get(UPGRADE).cloned();
+        remove_hop_by_hop_of_response(&mut headers);
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        if let Some(protocol) = protocol {
+            headers.insert(UPGRADE, protocol);
+        }
+        self.terms.response_headers.dress(&mut headers, &self.id);
+        // The connection that it belongs to ends it: no longer than a tunnel may be silent.
+        tokio::task::spawn_local(tunnel::run(client, tunnel, self.terms.limits.tunnel_idle_timeout, record));
+        let mut response = Response::new(AnswerBody::none());
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        *response.headers_mut() = headers;
+        response
+    }
+}
