@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     config::settings::Protocol,
-    policy::{Scratch, rule::Timestamp},
+    policy::{phases::Scratch, rule::Timestamp},
     telemetry::{WorkerTelemetry, access::Judgement},
     upstream::Upstreams,
 };
@@ -90,9 +90,10 @@ impl Gateway {
         }
         match self.decide(&arrival, &checked, &parts) {
             (record, Ruling::Refuse(answer)) => arrival.refuse(record, answer),
-            (record, Ruling::Fail(failure)) => {
-                arrival.refuse(record, arrival.failed(failure, Known::of(&checked), &parts.method, &parts.headers))
-            }
+            (record, Ruling::Fail(failure)) => arrival.refuse(
+                record,
+                arrival.failed(failure, Known::of(&checked), &parts.method, &parts.headers),
+            ),
             (record, Ruling::Forward(destination)) => {
                 self.forward(arrival, checked, parts, body, destination, record).await
             }
@@ -111,19 +112,16 @@ impl Gateway {
     /// Milliseconds since 1970 and 80 random bits, in hexadecimal: unique over workers and restarts, and sorted by time.
     /// Not a secret.
     fn new_id(&self) -> HeaderValue {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
         let random = self.ids.borrow_mut().u128(..);
         let id = ((since.as_millis() & 0xffff_ffff_ffff) << 80) | (random >> 48);
         HeaderValue::from_str(&format!("{id:032x}")).unwrap_or_else(|_| HeaderValue::from_static("-"))
     }
 
     /// Refuses what no rule was asked about.
-    fn reject(
-        &self,
-        arrival: &Arrival<'_>,
-        parts: &Parts,
-        rejected: &Rejected,
-    ) -> Result<Response<AnswerBody>, Close> {
+    fn reject(&self, arrival: &Arrival<'_>, parts: &Parts, rejected: &Rejected) -> Result<Response<AnswerBody>, Close> {
         let known = rejected.known(arrival);
         let judgement = Judgement::Rejected {
             reason: rejected.error.reason,
@@ -160,13 +158,7 @@ impl Gateway {
 
 impl Arrival<'_> {
     /// The answer to a request that failed for another cause than the policy.
-    fn failed(
-        &self,
-        failure: Failure,
-        known: Known<'_>,
-        method: &http::Method,
-        headers: &http::HeaderMap,
-    ) -> Answer {
+    fn failed(&self, failure: Failure, known: Known<'_>, method: &http::Method, headers: &http::HeaderMap) -> Answer {
         let answers = known.site.map_or(&self.terms.no_site, |site| &site.answers);
         answers.respond(&Refusal {
             status: Some(failure.status),

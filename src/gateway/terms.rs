@@ -12,7 +12,7 @@ use super::{
 use crate::{
     config::settings::{self, Limits, Site},
     geo::Geo,
-    policy::{Policy, client::ClientIpSettings},
+    policy::{client::ClientIpSettings, policy::Policy},
     telemetry::metrics::Meters,
     upstream::origin::{Endpoint, Origin},
 };

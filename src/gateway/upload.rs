@@ -42,7 +42,10 @@ pub(super) struct BoundedBody {
 impl BoundedBody {
     /// `None`: the body says itself that it is too long.
     pub(super) fn new(body: RequestBody, terms: &Arc<Terms>, bytes: UploadedBytes) -> Option<Self> {
-        let fits = terms.limits.body_bytes.is_none_or(|most| body.size_hint().lower() <= most);
+        let fits = terms
+            .limits
+            .body_bytes
+            .is_none_or(|most| body.size_hint().lower() <= most);
         fits.then(|| Self {
             body,
             terms: Arc::clone(terms),
@@ -53,7 +56,12 @@ impl BoundedBody {
     fn pass(&self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, UploadError> {
         if let Some(chunk) = frame.data_ref() {
             self.bytes.add(chunk.len() as u64);
-            if self.terms.limits.body_bytes.is_some_and(|most| self.bytes.total() > most) {
+            if self
+                .terms
+                .limits
+                .body_bytes
+                .is_some_and(|most| self.bytes.total() > most)
+            {
                 return Err(UploadError::TooLarge);
             }
             return Ok(frame);

@@ -18,6 +18,7 @@ use super::{
     worker::Worker,
 };
 use crate::gateway::{
+    AnswerBody as GatewayBody, Gateway,
     connection::{Close, ConnectionFacts, RequestBody},
     pace::Pace,
 };
@@ -33,6 +34,18 @@ pub trait Gate: 'static {
         connection: &Arc<ConnectionFacts>,
         request: Request<RequestBody>,
     ) -> impl Future<Output = Result<Response<Self::Body>, Close>>;
+}
+
+impl Gate for Gateway {
+    type Body = GatewayBody;
+
+    async fn handle(
+        &self,
+        connection: &Arc<ConnectionFacts>,
+        request: Request<RequestBody>,
+    ) -> Result<Response<GatewayBody>, Close> {
+        Self::handle(self, connection, request).await
+    }
 }
 
 /// What the requests of one connection share.

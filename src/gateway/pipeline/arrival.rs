@@ -112,7 +112,7 @@ impl<'c> Arrival<'c> {
         let on_socket = self.connection.tls.is_some();
         let tls = client_tls(on_socket, self.connection.source, &parts.headers, &terms.client_ip)
             .map_err(|error| rejected(error.into()))?;
-        terms.headers.remove_hop_by_hop(&mut parts.headers, self.trust);
+        terms.headers.prepare_for_rules(&mut parts.headers, self.trust);
         Ok(Checked {
             head,
             site,
@@ -144,7 +144,11 @@ impl<'c> Arrival<'c> {
             return Err(head_too_large(too_many, "too many header lines").into());
         }
         // As HTTP/2 counts, less its overhead: name, value, and what separates them.
-        let size: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+        let size: usize = parts
+            .headers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len() + 4)
+            .sum();
         if size > limits.header_bytes {
             return Err(head_too_large(too_many, "the header lines are too long").into());
         }

@@ -4,11 +4,13 @@ use std::time::Instant;
 
 use http::request::Parts;
 
-use super::{
-    Arrival, Checked, Gateway, Known, timestamp,
-};
+use super::{Arrival, Checked, Gateway, Known, timestamp};
 use crate::{
-    gateway::{answer::OpenRecord, failures::Failure, refusal::{self, Refusal}},
+    gateway::{
+        answer::OpenRecord,
+        failures::Failure,
+        refusal::{self, DecidingRule, Refusal},
+    },
     policy::{
         decision::{Decision, Verdict},
         facts::RequestFacts,
@@ -47,7 +49,9 @@ impl Gateway {
             decision: &decision,
             took: asked.elapsed(),
         };
-        let record = self.telemetry.begin(&arrival.record(parts, Known::of(checked), judgement));
+        let record = self
+            .telemetry
+            .begin(&arrival.record(parts, Known::of(checked), judgement));
         (OpenRecord::new(record), arrival.ruling(checked, parts, &decision))
     }
 }
@@ -62,7 +66,7 @@ impl Arrival<'_> {
             Verdict::Block { reason, rule } => {
                 let known = Known::of(checked);
                 Ruling::Refuse(checked.site.answers.respond(&Refusal {
-                    rule,
+                    rule: rule.map(DecidingRule::from),
                     ..self.refusal(reason, known, &parts.method, &parts.headers)
                 }))
             }

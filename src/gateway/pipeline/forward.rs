@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode,
-    header::{ACCEPT, CONNECTION, UPGRADE},
+    header::{ACCEPT, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE},
     request::Parts,
 };
 use hyper::upgrade::OnUpgrade;
@@ -67,7 +67,9 @@ impl Gateway {
         let asked = self.upstreams.forward(destination, &site.origin, outgoing, connections);
         let forwarded = match deadline {
             None => asked.await,
-            Some(deadline) => timeout_at(deadline, asked).await.map_err(|_elapsed| Failure::TOTAL_TIMEOUT)?,
+            Some(deadline) => timeout_at(deadline, asked)
+                .await
+                .map_err(|_elapsed| Failure::TOTAL_TIMEOUT)?,
         };
         forwarded.map_err(|error| {
             tracing::debug!(upstream = %site.origin.settings().name, %error, "no answer from the origin");
@@ -167,6 +169,10 @@ impl Arrival<'_> {
         deadline: Option<Instant>,
     ) -> Response<AnswerBody> {
         let (mut head, body) = response.into_parts();
+        if head.headers.contains_key(TRANSFER_ENCODING) {
+            // The coding said how long the body is (RFC 9112 §6.3); what the length says is then not to be passed on.
+            head.headers.remove(CONTENT_LENGTH);
+        }
         remove_hop_by_hop_of_response(&mut head.headers);
         self.terms.response_headers.dress(&mut head.headers, &self.id);
         record.status = Some(head.status);
@@ -194,7 +200,12 @@ impl Arrival<'_> {
         }
         self.terms.response_headers.dress(&mut headers, &self.id);
         // The connection that it belongs to ends it: no longer than a tunnel may be silent.
-        tokio::task::spawn_local(tunnel::run(client, tunnel, self.terms.limits.tunnel_idle_timeout, record));
+        tokio::task::spawn_local(tunnel::run(
+            client,
+            tunnel,
+            self.terms.limits.tunnel_idle_timeout,
+            record,
+        ));
         let mut response = Response::new(AnswerBody::none());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         *response.headers_mut() = headers;
