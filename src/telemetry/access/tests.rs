@@ -1,1 +1,347 @@
+use std::io;
 
+use http::HeaderValue;
+
+use super::*;
+use crate::{
+    config::settings::{LogSettings, LogTarget},
+    policy::{
+        client::ClientIp,
+        fault::{Faults, Source},
+        lang::GeoKnown,
+        phases::Scratch,
+        policy::{ListFiles, Policy, PolicyEnvironment},
+        rule::Timestamp,
+        site::SiteFacts,
+        testing::Request,
+    },
+    telemetry::redact::Redaction,
+};
+
+const RULES: &str = r#"
+[[user_agent]]
+id = "scanners"
+action = "block"
+contains = ["sqlmap"]
+note = "they \"scan\"\nus"
+
+[[ip_access]]
+id = "office"
+action = "allow"
+ip = ["192.0.2.0/24"]
+
+[[ip_access]]
+id = "soon"
+action = "allow"
+mode = "shadow"
+ip = ["192.0.2.1"]
+"#;
+
+struct NoFiles;
+
+impl ListFiles for NoFiles {
+    fn read(&self, _path: &str) -> Result<Arc<Source>, String> {
+        Err("no files here".to_owned())
+    }
+}
+
+fn policy(site: &SiteFacts) -> Policy {
+    let mut faults = Faults::new();
+    let environment = PolicyEnvironment {
+        sites: std::slice::from_ref(site),
+        geo: GeoKnown::NONE,
+        files: &NoFiles,
+        now: Timestamp(1_767_225_600),
+    };
+    let policy = Policy::compile(&[Source::new("rules.toml", RULES)], &environment, &mut faults);
+    policy.unwrap_or_else(|| panic!("{faults:?}"))
+}
+
+/// What a test changes of a record.
+struct Sent {
+    request: Request,
+    original: &'static str,
+    response: ResponseRecord<'static>,
+}
+
+fn sent(url: &str, original: &'static str) -> Sent {
+    Sent {
+        request: Request::get(url),
+        original,
+        response: ResponseRecord {
+            status: Some(StatusCode::OK),
+            ..ResponseRecord::default()
+        },
+    }
+}
+
+/// The line of a request judged by [`RULES`], without its duration.
+fn logged(format: LogFormat, sent: &Sent) -> String {
+    let facts = sent.request.facts();
+    let policy = policy(facts.site);
+    let decision = policy.decide(&facts, &mut Scratch::new());
+    let record = RequestRecord {
+        received: SystemTime::UNIX_EPOCH + Duration::from_millis(1_767_225_600_123),
+        started: Instant::now(),
+        id: "0123456789abcdef",
+        peer: Peer("[::ffff:198.51.100.9]:5000".parse().expect("an address")),
+        source: SourceAddr("192.0.2.77:4000".parse().expect("an address")),
+        client: Some(facts.client),
+        client_from: DerivedFrom::Header,
+        method: facts.method,
+        version: facts.version,
+        tls: facts.tls,
+        handshake: Some(Handshake {
+            version: TlsVersion::Tls13,
+            server_name: Some("example.com"),
+        }),
+        host: Some(facts.host.name.as_str()),
+        original: sent.original,
+        path: Some(facts.target.path()),
+        headers: facts.headers,
+        site: Some(&facts.site.name),
+        generation: 3,
+        meters: None,
+        judgement: Judgement::Decided {
+            decision: &decision,
+            took: Duration::from_micros(2),
+        },
+    };
+    render(format, &record, &sent.response)
+}
+
+fn render(format: LogFormat, record: &RequestRecord<'_>, response: &ResponseRecord<'_>) -> String {
+    let style = Style {
+        on: true,
+        format,
+        redaction: Redaction::new(&["token".to_owned()]),
+    };
+    let mut buffer = Vec::new();
+    write_request(&mut Line::new(&mut buffer, format), &style, record);
+    let mut line = Line::new(&mut buffer, format);
+    let reason = record.judgement.reason().is_some();
+    write_response(&mut line, response, reason, Duration::from_nanos(1500));
+    line.end();
+    String::from_utf8(buffer).expect("lines are UTF-8")
+}
+
+#[test]
+fn an_allowed_request_is_logged_with_its_rule_and_all_else() {
+    let mut sent = sent("https://example.com/a/b?x=1&token=s3cret", "/a/./b?x=1&token=s3cret");
+    sent.request = sent
+        .request
+        .ip("192.0.2.1")
+        .country("DE")
+        .continent("EU")
+        .asn(64496)
+        .header("user-agent", "curl/8")
+        .header("referer", "https://other.example/x?token=s3cret")
+        .header("cookie", "session=s3cret")
+        .header("authorization", "Bearer s3cret");
+    sent.response = ResponseRecord {
+        status: Some(StatusCode::CREATED),
+        request_bytes: 10,
+        response_bytes: 20,
+        upstream: Some(UpstreamRecord {
+            name: "app",
+            took: Some(Duration::from_nanos(700)),
+        }),
+        ..ResponseRecord::default()
+    };
+    let line = logged(LogFormat::Json, &sent);
+    assert_eq!(
+        line,
+        concat!(
+            r#"{"@timestamp":"2026-01-01T00:00:00.123Z","event.action":"allow","rule.id":"office","#,
+            r#""portcullis.phase":"ip_access","portcullis.matched_rules":["office"],"portcullis.shadow_rules":["soon"],"#,
+            r#""client.ip":"192.0.2.1","client.geo.country_iso_code":"DE","client.geo.continent_code":"EU","#,
+            r#""client.as.number":64496,"portcullis.client_ip_source":"header","source.ip":"192.0.2.77","#,
+            r#""source.port":4000,"portcullis.peer_ip":"198.51.100.9","http.request.method":"GET","url.scheme":"https","#,
+            r#""url.domain":"example.com","url.path":"/a/b","url.query":"x=1&token=REDACTED","#,
+            r#""url.original":"/a/./b?x=1&token=REDACTED","http.version":"2","http.request.id":"0123456789abcdef","#,
+            r#""user_agent.original":"curl/8","http.request.referrer":"https://other.example/x","tls.version":"1.3","#,
+            r#""tls.client.server_name":"example.com","portcullis.site":"main","portcullis.generation":3,"#,
+            r#""http.response.status_code":201,"event.outcome":"success","http.request.body.bytes":10,"#,
+            r#""http.response.body.bytes":20,"portcullis.upstream":"app","portcullis.upstream_duration":700,"#,
+            r#""event.duration":1500}"#,
+            "\n"
+        )
+    );
+    serde_json::from_str::<serde_json::Value>(&line).expect("it is JSON");
+}
+
+#[test]
+fn a_blocked_request_is_logged_with_reason_rule_and_note() {
+    let mut sent = sent("http://example.com/", "/");
+    sent.request = sent.request.ip("203.0.113.1").header("user-agent", "sqlmap");
+    sent.response.status = Some(StatusCode::FORBIDDEN);
+    assert_eq!(
+        logged(LogFormat::Text, &sent),
+        concat!(
+            "@timestamp=2026-01-01T00:00:00.123Z event.action=block event.reason=user_agent rule.id=scanners ",
+            "portcullis.phase=user_agent rule.note=\"they \\\"scan\\\"\\u{a}us\" portcullis.matched_rules=scanners ",
+            "client.ip=203.0.113.1 client.geo.country_iso_code=XX client.geo.continent_code=XX ",
+            "portcullis.client_ip_source=header source.ip=192.0.2.77 source.port=4000 ",
+            "portcullis.peer_ip=198.51.100.9 http.request.method=\"GET\" url.scheme=http url.domain=\"example.com\" ",
+            "url.path=\"/\" url.original=\"/\" http.version=2 http.request.id=\"0123456789abcdef\" ",
+            "user_agent.original=\"sqlmap\" tls.version=1.3 tls.client.server_name=\"example.com\" ",
+            "portcullis.site=\"main\" portcullis.generation=3 http.response.status_code=403 event.outcome=success ",
+            "http.request.body.bytes=0 http.response.body.bytes=0 event.duration=1500\n"
+        )
+    );
+}
+
+#[test]
+fn an_origin_that_failed_is_an_allowed_request_with_a_reason() {
+    let mut sent = sent("https://example.com/", "/");
+    sent.response = ResponseRecord {
+        status: Some(StatusCode::BAD_GATEWAY),
+        failure: Some(Reason::UpstreamDown),
+        ..ResponseRecord::default()
+    };
+    let line: serde_json::Value = serde_json::from_str(&logged(LogFormat::Json, &sent)).expect("it is JSON");
+    assert_eq!(line["event.action"], "allow");
+    assert_eq!(line["event.reason"], "upstream_down");
+    assert_eq!(line["event.outcome"], "failure");
+}
+
+#[test]
+fn header_values_cannot_forge_a_line() {
+    let mut sent = sent("https://example.com/", "/");
+    sent.request = sent
+        .request
+        .header("user-agent", b"x\" event.action=allow\xff\t\"}".as_slice());
+    let json = logged(LogFormat::Json, &sent);
+    assert_eq!(json.matches('\n').count(), 1);
+    let parsed: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
+    assert_eq!(parsed["user_agent.original"], "x\" event.action=allow\u{fffd}\t\"}");
+    let text = logged(LogFormat::Text, &sent);
+    assert!(
+        text.contains(r#"user_agent.original="x\" event.action=allow\xff\u{9}\"}""#),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_request_that_makes_no_sense_is_logged_as_far_as_it_does() {
+    let headers = HeaderMap::from_iter([(USER_AGENT, HeaderValue::from_static("x"))]);
+    let record = RequestRecord {
+        received: SystemTime::UNIX_EPOCH,
+        started: Instant::now(),
+        id: "0",
+        peer: Peer("192.0.2.1:1".parse().expect("an address")),
+        source: SourceAddr("192.0.2.1:1".parse().expect("an address")),
+        client: None,
+        client_from: DerivedFrom::Source,
+        method: "GET",
+        version: HttpVersion::Http11,
+        tls: false,
+        handshake: None,
+        host: None,
+        original: "/a\\b",
+        path: None,
+        headers: &headers,
+        site: None,
+        generation: 1,
+        meters: None,
+        judgement: Judgement::Rejected {
+            reason: Reason::Malformed,
+            detail: Some("backslash in the path"),
+        },
+    };
+    let response = ResponseRecord {
+        status: Some(StatusCode::BAD_REQUEST),
+        ..ResponseRecord::default()
+    };
+    assert_eq!(
+        render(LogFormat::Json, &record, &response),
+        concat!(
+            r#"{"@timestamp":"1970-01-01T00:00:00.000Z","event.action":"reject","event.reason":"malformed","#,
+            r#""portcullis.detail":"backslash in the path","source.ip":"192.0.2.1","source.port":1,"#,
+            r#""http.request.method":"GET","url.scheme":"http","url.original":"/a\\b","http.version":"1.1","#,
+            r#""http.request.id":"0","user_agent.original":"x","portcullis.generation":1,"#,
+            r#""http.response.status_code":400,"event.outcome":"success","http.request.body.bytes":0,"#,
+            r#""http.response.body.bytes":0,"event.duration":1500}"#,
+            "\n"
+        )
+    );
+}
+
+#[test]
+fn a_request_that_is_dropped_is_recorded_as_one_whose_client_went_away() -> io::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("access.log");
+    let settings = LogSettings {
+        format: LogFormat::Json,
+        access: LogTarget::File(path.clone()),
+        level: "info".to_owned(),
+        queue: 10,
+        redact_query: Vec::new(),
+    };
+    let telemetry = crate::telemetry::Telemetry::start(&settings, 1)?;
+    let worker = telemetry.worker(0);
+    let request = Request::get("https://example.com/");
+    let facts = request.facts();
+    let policy = policy(facts.site);
+    let decision = policy.decide(&facts, &mut Scratch::new());
+    let meters = telemetry.metrics().meters(["main"], ["office", "soon"]);
+    let record = RequestRecord {
+        received: SystemTime::now(),
+        started: Instant::now(),
+        id: "1",
+        peer: Peer("192.0.2.1:1".parse().expect("an address")),
+        source: SourceAddr("192.0.2.1:1".parse().expect("an address")),
+        client: Some(ClientFacts {
+            ip: ClientIp::new([192, 0, 2, 1].into()),
+            ..facts.client
+        }),
+        client_from: DerivedFrom::Source,
+        method: "GET",
+        version: HttpVersion::Http2,
+        tls: true,
+        handshake: None,
+        host: Some("example.com"),
+        original: "/",
+        path: Some("/"),
+        headers: facts.headers,
+        site: Some("main"),
+        generation: 1,
+        meters: Some(&meters),
+        judgement: Judgement::Decided {
+            decision: &decision,
+            took: Duration::from_micros(2),
+        },
+    };
+    drop(worker.begin(&record));
+    worker.begin(&record).finish(&ResponseRecord {
+        status: Some(StatusCode::OK),
+        ..ResponseRecord::default()
+    });
+    assert!(telemetry.flush(Duration::from_secs(10)));
+    let log = std::fs::read_to_string(path)?;
+    let lines: Vec<serde_json::Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("it is JSON"))
+        .collect();
+    let endings: Vec<_> = lines.iter().map(|line| line["portcullis.ending"].as_str()).collect();
+    assert_eq!(endings, [Some("client_gone"), None]);
+
+    let metrics = telemetry.metrics().render();
+    for expected in [
+        r#"portcullis_requests_total{decision="allow",code_class="none",site="main"} 1"#,
+        r#"portcullis_requests_total{decision="allow",code_class="2xx",site="main"} 1"#,
+        r#"portcullis_decisions_total{action="allow",phase="ip_access",mode="enforce"} 2"#,
+        r#"portcullis_decisions_total{action="allow",phase="ip_access",mode="shadow"} 2"#,
+        r#"portcullis_rule_hits_total{rule="office"} 2"#,
+        r#"portcullis_rule_hits_total{rule="soon"} 2"#,
+        "portcullis_request_duration_seconds_count 2",
+        "portcullis_decision_duration_seconds_count 2",
+        r#"portcullis_decision_duration_seconds_bucket{le="0.000002"} 2"#,
+    ] {
+        assert!(
+            metrics.lines().any(|line| line == expected),
+            "{expected} is missing in\n{metrics}"
+        );
+    }
+    Ok(())
+}

@@ -12,7 +12,7 @@ mod report;
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -75,8 +75,8 @@ pub struct Metrics {
     decisions: DecisionCounters,
     request_duration: Histogram,
     decision_duration: Histogram,
-    connections: [Gauge; ConnectionState::ALL.len()],
-    connections_refused: [Counter; RefusedConnection::ALL.len()],
+    tunnels: Gauge,
+    ask_connections: OnceLock<AskConnections>,
     log_dropped: AtomicU64,
     log_write_errors: AtomicU64,
     reloads: [AtomicU64; 2],
@@ -118,52 +118,33 @@ pub enum ReloadResult {
     Failure,
 }
 
-/// What a client connection is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConnectionState {
-    /// Waiting for a PROXY header or the TLS handshake.
-    Handshake,
-    /// Speaking HTTP, or between two requests.
-    Http,
-    /// A tunnel to the origin (WebSocket).
-    Tunnel,
+/// What became of client connections, as their server counts them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ConnectionFigures {
+    /// Open now, tunnels included.
+    pub open: u64,
+    /// Taken from a listener.
+    pub accepted: u64,
+    /// Closed at once for `limits.connections`.
+    pub over_limit: u64,
+    /// Closed at once for `limits.connections_per_client`.
+    pub over_client_limit: u64,
+    /// Closed for a PROXY header that is missing, forbidden, malformed or late.
+    pub proxy_header: u64,
+    /// Closed for a TLS handshake that failed or took too long.
+    pub handshake: u64,
+    /// Closed for a head that is no HTTP.
+    pub malformed_head: u64,
+    /// Times that accepting failed for want of file descriptors or memory.
+    pub accept_errors: u64,
 }
 
-impl ConnectionState {
-    const ALL: [Self; 3] = [Self::Handshake, Self::Http, Self::Tunnel];
+/// Asks the server for its figures.
+struct AskConnections(Box<dyn Fn() -> ConnectionFigures + Send + Sync>);
 
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Handshake => "handshake",
-            Self::Http => "http",
-            Self::Tunnel => "tunnel",
-        }
-    }
-}
-
-/// Why a connection was closed before its first request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RefusedConnection {
-    /// `limits.connections`
-    Limit,
-    /// `limits.connections_per_client`
-    ClientLimit,
-    /// A PROXY header that is missing, forbidden, malformed or late.
-    ProxyHeader,
-    /// A TLS handshake that failed or took too long.
-    Handshake,
-}
-
-impl RefusedConnection {
-    const ALL: [Self; 4] = [Self::Limit, Self::ClientLimit, Self::ProxyHeader, Self::Handshake];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Limit => "limit",
-            Self::ClientLimit => "client_limit",
-            Self::ProxyHeader => "proxy_header",
-            Self::Handshake => "handshake",
-        }
+impl std::fmt::Debug for AskConnections {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AskConnections")
     }
 }
 
@@ -177,8 +158,8 @@ impl Metrics {
             decisions: DecisionCounters::new(workers),
             request_duration: Histogram::new(workers, &REQUEST_BOUNDS),
             decision_duration: Histogram::new(workers, &DECISION_BOUNDS),
-            connections: ConnectionState::ALL.map(|_| Gauge::new(workers)),
-            connections_refused: RefusedConnection::ALL.map(|_| Counter::new(workers)),
+            tunnels: Gauge::new(workers),
+            ask_connections: OnceLock::new(),
             log_dropped: AtomicU64::new(0),
             log_write_errors: AtomicU64::new(0),
             reloads: Default::default(),
@@ -242,31 +223,29 @@ impl Metrics {
         self.restart_required.store(required, Relaxed);
     }
 
-    /// Counts a client connection as long as the guard lives.
-    pub fn connection(self: &Arc<Self>, worker: WorkerIndex, state: ConnectionState) -> ConnectionCount {
-        self.connections_in(state).change(worker, 1);
-        ConnectionCount {
+    /// Where the figures of connections come from; set once, when the server starts.
+    pub fn ask_connections(&self, ask: impl Fn() -> ConnectionFigures + Send + Sync + 'static) {
+        // A second server in one process would be a test's; the first one's figures stay.
+        let _first_stays = self.ask_connections.set(AskConnections(Box::new(ask)));
+    }
+
+    /// The figures of connections; zeros before the server started.
+    pub fn connections(&self) -> ConnectionFigures {
+        self.ask_connections.get().map(|ask| (ask.0)()).unwrap_or_default()
+    }
+
+    /// Counts a tunnel (WebSocket) as long as the guard lives.
+    pub fn tunnel(self: &Arc<Self>, worker: WorkerIndex) -> OpenTunnel {
+        self.tunnels.change(worker, 1);
+        OpenTunnel {
             metrics: Arc::clone(self),
             worker,
-            state,
         }
     }
 
-    /// Client connections in a state.
-    pub fn connections(&self, state: ConnectionState) -> u64 {
-        u64::try_from(self.connections_in(state).value()).unwrap_or(0)
-    }
-
-    /// A connection was closed before its first request.
-    pub fn refused_connection(&self, worker: WorkerIndex, cause: RefusedConnection) {
-        let [limit, client_limit, proxy_header, handshake] = &self.connections_refused;
-        let counter = match cause {
-            RefusedConnection::Limit => limit,
-            RefusedConnection::ClientLimit => client_limit,
-            RefusedConnection::ProxyHeader => proxy_header,
-            RefusedConnection::Handshake => handshake,
-        };
-        counter.add(worker);
+    /// Open tunnels.
+    pub fn tunnels(&self) -> u64 {
+        u64::try_from(self.tunnels.value()).unwrap_or(0)
     }
 
     pub(super) fn dropped_log_record(&self, records: u64) {
@@ -280,15 +259,6 @@ impl Metrics {
 
     pub(super) fn failed_log_write(&self) {
         self.log_write_errors.fetch_add(1, Relaxed);
-    }
-
-    fn connections_in(&self, state: ConnectionState) -> &Gauge {
-        let [handshake, http, tunnel] = &self.connections;
-        match state {
-            ConnectionState::Handshake => handshake,
-            ConnectionState::Http => http,
-            ConnectionState::Tunnel => tunnel,
-        }
     }
 
     fn named(&self) -> std::sync::MutexGuard<'_, Named> {
@@ -308,26 +278,16 @@ fn take<T>(known: &mut BTreeMap<String, Arc<T>>, name: &str, new: impl FnOnce() 
     (name.to_owned(), meter)
 }
 
-/// Counts a client connection as long as it lives.
+/// A tunnel, counted as long as this lives.
 #[derive(Debug)]
-pub struct ConnectionCount {
+pub struct OpenTunnel {
     metrics: Arc<Metrics>,
     worker: WorkerIndex,
-    state: ConnectionState,
 }
 
-impl ConnectionCount {
-    /// The connection goes on to something else.
-    pub fn becomes(&mut self, state: ConnectionState) {
-        self.metrics.connections_in(self.state).change(self.worker, -1);
-        self.metrics.connections_in(state).change(self.worker, 1);
-        self.state = state;
-    }
-}
-
-impl Drop for ConnectionCount {
+impl Drop for OpenTunnel {
     fn drop(&mut self) {
-        self.metrics.connections_in(self.state).change(self.worker, -1);
+        self.metrics.tunnels.change(self.worker, -1);
     }
 }
 

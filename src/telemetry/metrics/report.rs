@@ -3,7 +3,7 @@
 use std::sync::{PoisonError, atomic::Ordering::Relaxed};
 
 use super::{
-    ConnectionState, Metrics, Named, RefusedConnection,
+    Metrics, Named,
     exposition::{Exposition, Kind},
 };
 use crate::{
@@ -121,22 +121,40 @@ impl Metrics {
     }
 
     fn render_connections(&self, out: &mut Exposition) {
+        let (figures, tunnels) = (self.connections(), self.tunnels());
         out.family(
             "portcullis_connections",
             Kind::Gauge,
-            "Client connections by what they are doing.",
+            "Open client connections by what they carry.",
         );
-        for (state, gauge) in ConnectionState::ALL.iter().zip(&self.connections) {
-            out.sample(&[("state", state.as_str())], gauge.value());
-        }
+        out.sample(&[("state", "http")], figures.open.saturating_sub(tunnels));
+        out.sample(&[("state", "tunnel")], tunnels);
+        out.single(
+            "portcullis_connections_accepted_total",
+            Kind::Counter,
+            "Client connections taken from a listener.",
+            figures.accepted,
+        );
         out.family(
             "portcullis_connections_refused_total",
             Kind::Counter,
-            "Client connections closed before their first request.",
+            "Client connections closed before a request was read.",
         );
-        for (cause, counter) in RefusedConnection::ALL.iter().zip(&self.connections_refused) {
-            out.sample(&[("cause", cause.as_str())], counter.total());
+        for (cause, count) in [
+            ("limit", figures.over_limit),
+            ("client_limit", figures.over_client_limit),
+            ("proxy_header", figures.proxy_header),
+            ("handshake", figures.handshake),
+            ("malformed_head", figures.malformed_head),
+        ] {
+            out.sample(&[("cause", cause)], count);
         }
+        out.single(
+            "portcullis_accept_errors_total",
+            Kind::Counter,
+            "Times that accepting failed for want of file descriptors or memory.",
+            figures.accept_errors,
+        );
     }
 
     fn render_reloads(&self, out: &mut Exposition) {
