@@ -25,6 +25,8 @@ mod values;
 mod wildcard;
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 pub use diagnostics::Diagnostic;

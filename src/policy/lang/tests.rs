@@ -214,3 +214,126 @@ fn the_tables_are_sorted_and_name_everything_once() {
     assert!(fields::ALL.is_sorted_by(|a, b| a.name < b.name));
     assert!(functions::ALL.is_sorted_by(|a, b| a.name < b.name));
 }
+
+#[test]
+fn nesting_is_bounded_and_breadth_is_not() {
+    let lists = lists();
+    let compile = |text: &str| Expression::compile(text, &Environment::new(&lists));
+    for (open, close) in [("(", ")"), ("not ", ""), ("!", ""), ("not (", ")"), ("lower(", ")")] {
+        let text = format!("{}ssl{}", open.repeat(100_000), close.repeat(100_000));
+        let faults = compile(&text).expect_err("it nests too deep");
+        assert!(
+            faults[0].message.contains("nests deeper than 64 levels"),
+            "{}",
+            faults[0]
+        );
+    }
+    assert!(compile(&format!("{}ssl{}", "(".repeat(MAX_DEPTH), ")".repeat(MAX_DEPTH))).is_ok());
+    assert!(compile(&vec!["ssl"; 10_000].join(" and ")).is_ok());
+    assert!(compile(&format!("http.host{} eq \"x\"", "[0]".repeat(10_000))).is_err());
+    let addresses: Vec<String> = (0..10_000).map(|n| format!("10.0.{}.{}", n / 256, n % 256)).collect();
+    assert!(compile(&format!("ip.src in {{{}}}", addresses.join(" "))).is_ok());
+}
+
+#[test]
+fn tor_needs_its_list() {
+    let lists = lists();
+    let environment = Environment {
+        geo: GeoKnown {
+            tor: false,
+            ..GeoKnown::ALL
+        },
+        ..Environment::new(&lists)
+    };
+    let faults = Expression::compile(r#"ip.src.country in {"T1" "XX"}"#, &environment).expect_err("no list of exits");
+    assert_eq!(
+        faults[0].to_string(),
+        "no list of Tor exits is configured; set `tor = \"$list\"` in [geoip]"
+    );
+}
+
+#[test]
+fn a_path_is_judged_under_the_reading_that_is_asked_about() {
+    let lists = lists();
+    let request = Request::get("https://example.com/a?q=1");
+    let facts = request.facts();
+    let matches = |text: &str, path: &str| {
+        Expression::compile(text, &Environment::new(&lists))
+            .expect("it compiles")
+            .matches(&facts, path)
+    };
+    assert!(matches(r#"http.request.uri.path eq "/admin""#, "/admin"));
+    assert!(matches(r#"http.request.uri eq "/admin?q=1""#, "/admin"));
+    assert!(matches(
+        r#"http.request.full_uri eq "https://example.com/admin.php?q=1""#,
+        "/admin.php"
+    ));
+    assert!(matches(r#"http.request.uri.path.extension eq "php""#, "/admin.php"));
+    assert!(matches(r#"raw.http.request.uri.path eq "/a""#, "/admin"));
+}
+
+#[test]
+fn a_trace_tells_what_each_part_saw() {
+    let lists = lists();
+    let request = Request::get("https://example.com/a?x=1").country("DE");
+    let facts = request.facts();
+    let text = r#"ip.src.country eq "FR" or not (ssl and http.request.uri.args["y"][0] eq "1")"#;
+    let expression = Expression::compile(text, &Environment::new(&lists)).expect("it compiles");
+    let trace = expression.trace(&facts, "/a");
+    let leaf = |text: &str, outcome, saw: Option<&str>| Trace {
+        text: text.to_owned(),
+        outcome,
+        saw: saw.map(str::to_owned),
+        parts: Vec::new(),
+    };
+    let and = Trace {
+        text: r#"ssl and http.request.uri.args["y"][0] eq "1""#.to_owned(),
+        outcome: false,
+        saw: None,
+        parts: vec![
+            leaf("ssl", true, None),
+            leaf(r#"http.request.uri.args["y"][0] eq "1""#, false, Some("absent")),
+        ],
+    };
+    let not = Trace {
+        text: format!("not ({})", and.text),
+        outcome: true,
+        saw: None,
+        parts: vec![and],
+    };
+    let country = leaf(r#"ip.src.country eq "FR""#, false, Some("\"DE\""));
+    assert!(trace.outcome);
+    assert_eq!(trace.text, text);
+    assert_eq!(trace.parts, [country, not]);
+}
+
+#[test]
+fn a_trace_never_shows_credentials() {
+    let lists = lists();
+    let request = Request::get("https://example.com/")
+        .header("authorization", "Bearer hunter2")
+        .header("cookie", "session=hunter2")
+        .header("x-api-key", "hunter2")
+        .header("accept", "text/html");
+    let facts = request.facts();
+    let saw = |text: &str| {
+        let expression = Expression::compile(text, &Environment::new(&lists)).expect("it compiles");
+        format!("{:?}", expression.trace(&facts, "/"))
+    };
+    for text in [
+        r#"http.cookie contains "x""#,
+        r#"lower(http.cookie) contains "x""#,
+        r#"http.request.cookies["session"][0] eq "x""#,
+        r#"any(http.request.headers["Authorization"][*] eq "x")"#,
+        r#"starts_with(http.request.headers["authorization"][0], "x")"#,
+        r#"any(starts_with(http.request.headers["x-api-key"][*], "x"))"#,
+        r#"any(http.request.headers.values[*] eq "x")"#,
+        r#"concat(http.host, http.cookie) eq "x""#,
+        r#"has_value(http.request.headers, "x")"#,
+        r#"lower(split(concat("a", http.cookie), "=", 3)[1]) eq "x""#,
+    ] {
+        assert!(!saw(text).contains("hunter2"), "{}", saw(text));
+        assert!(saw(text).contains("(not shown)"), "{}", saw(text));
+    }
+    assert!(saw(r#"http.request.headers["accept"][0] eq "x""#).contains("text/html"));
+}
