@@ -15,6 +15,7 @@ use std::{fs, path::Path};
 
 use portcullis::policy::{
     decision::{Decision, Verdict},
+    lang::{Environment, Expression},
     phases::Scratch,
     policy::Policy,
     rule::Rule,
@@ -90,4 +91,30 @@ fn every_case_is_decided_as_it_says() {
 
 fn decided(policy: &Policy, request: &Request) -> Expected {
     outcome(&policy.decide(&request.facts(), &mut Scratch::new()))
+}
+
+#[test]
+fn an_explanation_comes_to_the_same_decision() {
+    for (name, text) in case_files("policy") {
+        let file = CaseFile::read(&name, &text);
+        let policy = file.policy();
+        for case in &file.cases {
+            let decided = decided(&policy, &case.request);
+            let explained = policy.explain(&case.request.facts()).verdict;
+            let told = (explained.verdict, explained.rule, explained.reason.map(str::to_owned));
+            assert_eq!(told, (decided.verdict.as_str(), decided.rule, decided.reason), "{name}: {}", case.name);
+        }
+    }
+}
+
+#[test]
+fn every_rule_prints_an_expression_that_parses_back_to_itself() {
+    for (name, text) in case_files("policy") {
+        let policy = CaseFile::read(&name, &text).policy();
+        for rule in policy.rules() {
+            let printed = rule.expression.as_str();
+            let again = Expression::compile(printed, &Environment::new(policy.lists()));
+            assert_eq!(again.as_ref(), Ok(&rule.expression), "{name}: {printed}");
+        }
+    }
 }

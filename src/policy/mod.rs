@@ -7,6 +7,7 @@
 pub mod client;
 pub mod countries;
 pub mod decision;
+pub mod explain;
 pub mod facts;
 pub mod fault;
 pub mod lang;

@@ -129,7 +129,7 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    fn blocks(self) -> bool {
+    pub(super) fn blocks(self) -> bool {
         match self {
             Self::BlockedBy(_) | Self::BlockedByDefault => true,
             Self::Passed(_) => false,

@@ -7,15 +7,17 @@ use super::{
 };
 
 /// The outcome of a part of an expression. Every part is asked, also those that could not change the outcome any more.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Trace {
     /// The part's text.
     pub text: String,
     /// Whether it holds.
     pub outcome: bool,
     /// What the request said, for a part that compares; credentials are left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub saw: Option<String>,
     /// The parts that it is joined of.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Trace>,
 }
 
