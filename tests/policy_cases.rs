@@ -102,7 +102,12 @@ fn an_explanation_comes_to_the_same_decision() {
             let decided = decided(&policy, &case.request);
             let explained = policy.explain(&case.request.facts()).verdict;
             let told = (explained.verdict, explained.rule, explained.reason.map(str::to_owned));
-            assert_eq!(told, (decided.verdict.as_str(), decided.rule, decided.reason), "{name}: {}", case.name);
+            assert_eq!(
+                told,
+                (decided.verdict.as_str(), decided.rule, decided.reason),
+                "{name}: {}",
+                case.name
+            );
         }
     }
 }

@@ -120,7 +120,10 @@ impl Policy {
         let others = facts.target.other_readings().iter().map(String::as_str);
         let paths = std::iter::once(facts.target.path()).chain(others);
         let walks: Vec<(Outcome, ExplainedReading)> = paths.map(|path| self.explain_reading(facts, path)).collect();
-        let blocking = walks.iter().map(|(outcome, _)| *outcome).find(|outcome| outcome.blocks());
+        let blocking = walks
+            .iter()
+            .map(|(outcome, _)| *outcome)
+            .find(|outcome| outcome.blocks());
         let canonical = walks.first().map(|(outcome, _)| *outcome);
         Explanation {
             verdict: self.in_words(blocking.or(canonical).unwrap_or(Outcome::BlockedByDefault)),
@@ -136,7 +139,9 @@ impl Policy {
             ExplainedPhase {
                 phase: phase.as_str(),
                 tier: tier(phase),
-                rules: rules.map(|(at, rule)| self.explain_rule(rule, notes.of(at), facts, path)).collect(),
+                rules: rules
+                    .map(|(at, rule)| self.explain_rule(rule, notes.of(at), facts, path))
+                    .collect(),
             }
         });
         let reading = ExplainedReading {
