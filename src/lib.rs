@@ -4,6 +4,7 @@ pub mod config;
 pub mod gateway;
 pub mod geo;
 pub mod policy;
+pub mod reload;
 pub mod represent;
 pub mod server;
 pub mod snapshot;

@@ -8,7 +8,7 @@ use crate::{
     config::settings::{Settings, Site},
     gateway::{headers::HeaderPolicy, refusal::SiteAnswers, sites::SiteTable},
     geo::Geo,
-    policy::{client::ClientIpSettings, policy::Policy, rule::Timestamp},
+    policy::{client::ClientIpSettings, fault::Source, policy::Policy, rule::Timestamp},
     tls::CertificateStore,
     upstream::origin::Origin,
 };
@@ -49,6 +49,8 @@ pub struct CompiledSite {
     pub origin: Arc<Origin>,
     /// What its refusals look like.
     pub answers: SiteAnswers,
+    /// The texts of its own page and document, to tell whether they changed.
+    pub pages: [Option<Arc<Source>>; 2],
 }
 
 /// The handle to the snapshot in force. Cheap to clone; all clones see a swap at once.

@@ -190,18 +190,21 @@ fn sites(
         let answers = answers(site, files, faults);
         // An unknown upstream is already a fault, and so is one that does not compile.
         let origin = origins.get(&site.site.facts.upstream);
-        if let (Some(answers), Some(origin)) = (answers, origin) {
+        if let (Some((answers, pages)), Some(origin)) = (answers, origin) {
             sites.push(CompiledSite {
                 settings: Arc::new(site.site.clone()),
                 origin: Arc::clone(origin),
                 answers,
+                pages,
             });
         }
     }
     sites
 }
 
-fn answers(site: &WrittenSite, files: &mut Files, faults: &mut Faults) -> Option<SiteAnswers> {
+type Pages = [Option<Arc<Source>>; 2];
+
+fn answers(site: &WrittenSite, files: &mut Files, faults: &mut Faults) -> Option<(SiteAnswers, Pages)> {
     let mut page = |path: &Option<PathBuf>, place: &Option<Place>| -> Result<Option<Arc<Source>>, ()> {
         let (Some(path), Some(place)) = (path, place) else {
             return Ok(None);
@@ -217,6 +220,7 @@ fn answers(site: &WrittenSite, files: &mut Files, faults: &mut Faults) -> Option
     SiteAnswers::compile(&site.site, html.as_ref(), json.as_ref())
         .map_err(|found| faults.extend(found))
         .ok()
+        .map(|answers| (answers, [html, json]))
 }
 
 /// Makes every relative path relative to the directory of `portcullis.toml`.

@@ -166,7 +166,7 @@ fn proxies_may_come_from_a_list_of_the_rules() {
         "{}[client_ip]\ntrusted_proxies = [\"$cdn\"]\n",
         SMALL.replace("[]", "[\"r.toml\"]")
     );
-    let rules = "[list.cdn]\nkind = \"ip\"\nitems = [\"192.0.2.0/24\", \"192.0.3.0/24\"]\n";
+    let rules = "[list.cdn]\nkind = \"ip\"\nitems = [\"192.0.2.0/24\", \"198.51.100.0/24\"]\n";
     let (snapshot, _) = load_files(&[("portcullis.toml", &text), ("r.toml", rules)]).expect("it loads");
     assert_eq!(snapshot.settings.client_ip.trusted_proxies.ranges(), 2);
     let faults = load_files(&[("portcullis.toml", &text), ("r.toml", &rules.replace("cdn", "cnd"))]);
