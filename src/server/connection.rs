@@ -231,10 +231,14 @@ impl<G: Gate> Connection<G> {
                 }
                 // Registers this task's waker; once notified it stays ready.
                 let _ = phase_changed.as_mut().poll(cx);
+                let deadline = self.activity.deadline(kind, &self.limits);
+                if let Some(sooner) = deadline.filter(|deadline| !closing && *deadline < clock.deadline()) {
+                    clock.as_mut().reset(sooner);
+                }
                 if clock.as_mut().poll(cx).is_pending() {
                     return Poll::Pending;
                 }
-                match self.activity.deadline(kind, &self.limits) {
+                match deadline {
                     Some(deadline) if deadline > Instant::now() && !closing => clock.as_mut().reset(deadline),
                     Some(_) if closing => return Poll::Ready(Ended::ByClock),
                     Some(_) => {
@@ -309,7 +313,8 @@ where
 }
 
 /// HTTP/1.1 as we speak it. The head's timeout is ours ([`Activity::deadline`]): hyper's would also end idle keep-alive.
-/// A client that closes its half is gone, as with nginx.
+/// A client that closes its half is gone, as with nginx. `pipeline_flush` stays off: it holds an answer back, an error's too,
+/// as long as anything unparsed has been read behind its request.
 fn http1(limits: &Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
@@ -317,8 +322,7 @@ fn http1(limits: &Limits) -> http1::Builder {
         .header_read_timeout(None)
         .half_close(false)
         .max_headers(limits.header_count)
-        .max_header_size(limits.header_bytes)
-        .pipeline_flush(true);
+        .max_header_size(limits.header_bytes);
     builder
 }
 

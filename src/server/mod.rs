@@ -127,3 +127,6 @@ fn by_worker(listeners: Vec<BoundListener>, tls: &TlsSetup) -> Result<Vec<Vec<Wo
     }
     Ok(workers)
 }
+
+#[cfg(test)]
+mod tests;

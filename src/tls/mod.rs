@@ -13,3 +13,8 @@ mod store;
 pub use certificate::{Certificate, CertificateOrigin, KeyType};
 pub use handshake::{SniResolver, TlsSetup};
 pub use store::CertificateStore;
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
