@@ -27,7 +27,7 @@ use super::{
     rate::StreamExecutor,
     service::{ConnectionService, Gate},
     stream::ClientStream,
-    worker::{AcceptingListener, ConnectionCounts, ConnectionPermit, Phase, Worker},
+    worker::{AcceptingListener, ConnectionCounts, ConnectionPermit, Worker},
 };
 use crate::{
     config::settings::{Limits, TlsVersion},
@@ -68,6 +68,7 @@ pub(super) async fn serve<G: Gate>(
 ) {
     let peer = Peer(peer);
     let Ok(local) = tcp.local_addr() else { return };
+    let activity = Activity::new();
     let counts = Arc::clone(&worker.shared.counts);
     let preface = match proxy_preface(&mut tcp, peer, &listener, &limits).await {
         Ok(preface) => preface,
@@ -81,7 +82,6 @@ pub(super) async fn serve<G: Gate>(
         Ok(client) => client,
         Err(over) => return worker.count_over(over),
     };
-    let activity = Activity::new();
     let pace = Pace::new(&limits);
     let stream = ClientStream::new(
         tcp,
@@ -217,17 +217,14 @@ impl<G: Gate> Connection<G> {
         let mut closing = false;
         std::future::poll_fn(|cx| {
             loop {
-                if let Poll::Ready(result) = connection.as_mut().poll(cx) {
-                    return Poll::Ready(Ended::ByHttp(result));
-                }
-                if self.worker.phase() == Phase::Stopped {
-                    return Poll::Ready(Ended::ByClock);
-                }
+                // Before the connection, so that the answer it is about to write says that it is the last.
                 if !closing && !self.worker.phase().is_serving() {
                     closing = true;
                     connection.as_mut().close();
                     clock.as_mut().reset(Instant::now() + CLOSE_GRACE);
-                    continue;
+                }
+                if let Poll::Ready(result) = connection.as_mut().poll(cx) {
+                    return Poll::Ready(Ended::ByHttp(result));
                 }
                 // Registers this task's waker; once notified it stays ready.
                 let _ = phase_changed.as_mut().poll(cx);

@@ -16,7 +16,7 @@ use super::*;
 use crate::{
     config::settings::{Limits, Listener, TlsVersion},
     gateway::connection::{Close, ConnectionFacts, RequestBody, RequestBodyError},
-    policy::fault::Faults,
+    policy::{fault::Faults, network::IpSet},
     tls::{CertificateStore, SniResolver, testing::site},
 };
 
@@ -48,7 +48,7 @@ fn listener() -> Listener {
     Listener {
         address: "127.0.0.1:0".parse().expect("an address"),
         protocol: Protocol::Plain,
-        proxy_protocol: Vec::new(),
+        proxy_protocol: IpSet::default(),
         health: None,
     }
 }
@@ -474,11 +474,17 @@ fn the_health_path_is_answered_by_the_listener() {
 
 mod proxy_protocol {
     use super::*;
+    use crate::policy::network::Network;
+
+    fn set(network: &str) -> IpSet {
+        let network = Network::parse(network).expect("a network");
+        [network.into()].into_iter().collect()
+    }
 
     fn server(listed: &str) -> Running {
         Running::start(
             Listener {
-                proxy_protocol: vec![listed.parse().expect("a network")],
+                proxy_protocol: set(listed),
                 ..listener()
             },
             Limits {
@@ -585,7 +591,7 @@ mod proxy_protocol {
     fn the_cap_per_client_counts_the_source() {
         let server = Running::start(
             Listener {
-                proxy_protocol: vec!["127.0.0.0/8".parse().expect("a network")],
+                proxy_protocol: set("127.0.0.0/8"),
                 ..listener()
             },
             Limits {

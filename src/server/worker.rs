@@ -23,7 +23,10 @@ use super::{
     connection,
     service::Gate,
 };
-use crate::config::settings::{Limits, Listener};
+use crate::{
+    config::settings::{Limits, Listener},
+    telemetry::metrics::ConnectionFigures,
+};
 
 /// How long accepting pauses when the system is out of file descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -78,6 +81,24 @@ pub struct Shared {
     pub counts: Arc<ConnectionCounts>,
     /// The limits of the moment; a connection keeps those it began with.
     pub limits: Box<dyn Fn() -> Limits + Send + Sync>,
+}
+
+impl Shared {
+    /// The figures for the metrics.
+    pub fn figures(&self) -> ConnectionFigures {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counts = &self.counts;
+        ConnectionFigures {
+            open: self.caps.open() as u64,
+            accepted: read(&counts.accepted),
+            over_limit: read(&counts.over_total),
+            over_client_limit: read(&counts.over_client),
+            proxy_header: read(&counts.proxy_errors),
+            handshake: read(&counts.handshake_errors),
+            malformed_head: read(&counts.malformed_heads),
+            accept_errors: read(&counts.accept_errors),
+        }
+    }
 }
 
 /// A listener's socket on this worker.
