@@ -349,7 +349,7 @@ pub static ALL: &[Field] = &[
         sort: Sort::Continent,
         needs: Some(GeoFact::Continent),
         ..string("ip.src.continent", |input| {
-            owned(input.facts.client.geo.continent.as_str())
+            text(input.facts.client.geo.continent.as_str())
         })
     },
     Field {
@@ -357,7 +357,7 @@ pub static ALL: &[Field] = &[
         example: r#"not ip.src.country in {"DE" "AT" "CH"}"#,
         sort: Sort::Country,
         needs: Some(GeoFact::Country),
-        ..string("ip.src.country", |input| owned(input.facts.client.geo.country.as_str()))
+        ..string("ip.src.country", |input| text(input.facts.client.geo.country.as_str()))
     },
     Field {
         doc: "Whether the client's country is a member of the European Union; false when it is unknown.",

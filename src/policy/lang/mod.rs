@@ -27,6 +27,8 @@ mod wildcard;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;
 
 pub use diagnostics::Diagnostic;

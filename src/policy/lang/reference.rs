@@ -1,0 +1,106 @@
+//! The reference of fields and functions in `docs/expressions.md` is what the tables say.
+
+use std::{env, fs, path::Path};
+
+use super::{fields, fields::GeoFact, functions};
+
+#[test]
+fn the_reference_says_what_the_tables_say() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/expressions.md");
+    let written = fs::read_to_string(&path).expect("the language's documentation");
+    let current = replaced(
+        &replaced(&written, "fields", &field_table()),
+        "functions",
+        &function_table(),
+    );
+    if env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, &current).expect("a writable file");
+    } else {
+        assert!(
+            written == current,
+            "run `UPDATE_DOCS=1 cargo test --lib reference` and look at what changed"
+        );
+    }
+}
+
+/// The text with what stands between the markers of this name replaced.
+fn replaced(text: &str, name: &str, table: &str) -> String {
+    let marker = text.find(&format!("<!-- {name}:")).expect("the opening marker");
+    let start = marker + text[marker..].find('\n').expect("a line after it") + 1;
+    let end = start + text[start..].find("<!-- end -->").expect("the closing marker");
+    format!("{}{table}{}", &text[..start], &text[end..])
+}
+
+fn field_table() -> String {
+    let rows = fields::ALL.iter().map(|field| {
+        let needs = match field.needs {
+            Some(GeoFact::Country | GeoFact::Continent) => " Needs `[geoip] country`.",
+            Some(GeoFact::Asn) => " Needs `[geoip] asn`.",
+            None => "",
+        };
+        let (name, ty) = (field.name, field.ty());
+        format!(
+            "| `{name}` | {} | {}{needs}<br>{} |\n",
+            cell(&ty.to_string()),
+            cell(field.doc),
+            code(field.example)
+        )
+    });
+    format!(
+        "| field | type | what it is |\n|---|---|---|\n{}",
+        rows.collect::<String>()
+    )
+}
+
+fn function_table() -> String {
+    let rows = functions::ALL.iter().map(|function| {
+        format!(
+            "| {} | {}<br>{} |\n",
+            code(&function.signature()),
+            cell(function.doc),
+            code(function.example)
+        )
+    });
+    format!("| function | what it does |\n|---|---|\n{}", rows.collect::<String>())
+}
+
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace('<', "&lt;")
+}
+
+fn code(text: &str) -> String {
+    let fence = if text.contains('`') { "``" } else { "`" };
+    format!("{fence}{}{fence}", text.replace('|', "\\|"))
+}
+
+/// Every block of code in the documentation that is not TOML is made of expressions.
+#[test]
+fn the_expressions_in_the_documentation_compile() {
+    let lists = crate::policy::list::Lists::new();
+    let environment = super::Environment::new(&lists);
+    let text = include_str!("../../../docs/expressions.md");
+    let blocks = text
+        .split("\n```")
+        .skip(1)
+        .step_by(2)
+        .map(|block| block.trim_start_matches('\n'));
+    let mut count = 0;
+    for block in blocks {
+        let commented = block.contains(" # ");
+        let expressions: Vec<String> = if commented {
+            block
+                .lines()
+                .filter_map(|line| line.split_once(" # "))
+                .map(|(code, _)| code.to_owned())
+                .collect()
+        } else {
+            vec![block.to_owned()]
+        };
+        for expression in expressions {
+            let compiled = super::Expression::compile(&expression, &environment);
+            assert!(compiled.is_ok(), "{expression}: {compiled:?}");
+            count += 1;
+        }
+    }
+    assert_eq!(count, 5);
+}
