@@ -27,7 +27,7 @@ pub struct Snapshot {
     /// Which of `sites` a host leads to.
     pub site_table: SiteTable,
     /// The sites, in written order: what [`SiteTable`] gives is an index into these.
-    pub sites: Vec<CompiledSite>,
+    pub sites: Vec<Arc<CompiledSite>>,
     /// The answers to requests that no site can be found for.
     pub no_site: SiteAnswers,
     /// Which proxies are believed.

@@ -184,19 +184,19 @@ fn sites(
     origins: &BTreeMap<String, Arc<Origin>>,
     files: &mut Files,
     faults: &mut Faults,
-) -> Vec<CompiledSite> {
+) -> Vec<Arc<CompiledSite>> {
     let mut sites = Vec::with_capacity(written.len());
     for site in written {
         let answers = answers(site, files, faults);
         // An unknown upstream is already a fault, and so is one that does not compile.
         let origin = origins.get(&site.site.facts.upstream);
         if let (Some((answers, pages)), Some(origin)) = (answers, origin) {
-            sites.push(CompiledSite {
+            sites.push(Arc::new(CompiledSite {
                 settings: Arc::new(site.site.clone()),
                 origin: Arc::clone(origin),
                 answers,
                 pages,
-            });
+            }));
         }
     }
     sites

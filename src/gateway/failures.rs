@@ -5,7 +5,11 @@ use http::StatusCode;
 use super::head::HeadError;
 use crate::{
     policy::decision::Reason,
-    upstream::{UploadError, error::ForwardError},
+    telemetry::metrics::UpstreamFailure,
+    upstream::{
+        UploadError,
+        error::{ConnectError, ForwardError},
+    },
 };
 
 /// How a request that was not answered by its origin is refused.
@@ -65,5 +69,21 @@ pub(super) const fn head_too_large(status: StatusCode, detail: &'static str) -> 
         reason: Reason::TooLarge,
         status,
         detail,
+    }
+}
+
+/// What an error counts as among the upstream's failures; `None`: the client's fault, or ours.
+pub(super) fn upstream_failure(error: &ForwardError) -> Option<UpstreamFailure> {
+    match error {
+        ForwardError::Unsendable | ForwardError::NoServer | ForwardError::Upload(_) => None,
+        ForwardError::Connect { source, .. } => Some(match source {
+            ConnectError::Resolve(_) | ConnectError::NoAddress => UpstreamFailure::Resolve,
+            ConnectError::Connect(_) | ConnectError::Handshake(_) => UpstreamFailure::Connect,
+            ConnectError::Tls(_) => UpstreamFailure::Tls,
+            ConnectError::Timeout => UpstreamFailure::ConnectTimeout,
+        }),
+        ForwardError::Overloaded { .. } => Some(UpstreamFailure::Overloaded),
+        ForwardError::Broken { .. } | ForwardError::UnaskedSwitch { .. } => Some(UpstreamFailure::Broken),
+        ForwardError::Timeout { .. } => Some(UpstreamFailure::ResponseTimeout),
     }
 }

@@ -3,6 +3,7 @@
 mod answer;
 mod failures;
 mod pipeline;
+mod terms;
 mod tunnel;
 mod upload;
 
@@ -12,7 +13,6 @@ pub mod headers;
 pub mod pace;
 pub mod refusal;
 pub mod sites;
-pub mod terms;
 
 pub use self::{
     answer::{AnswerBody, AnswerError},

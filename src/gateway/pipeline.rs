@@ -6,12 +6,7 @@ mod arrival;
 mod decide;
 mod forward;
 
-use std::{
-    cell::{Cell, RefCell},
-    fmt,
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{cell::RefCell, fmt, rc::Rc, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use http::{
@@ -34,15 +29,15 @@ use super::{
 use crate::{
     config::settings::Protocol,
     policy::{phases::Scratch, rule::Timestamp},
+    snapshot::Current,
     telemetry::{WorkerTelemetry, access::Judgement},
     upstream::Upstreams,
 };
 
 /// One worker's gate: takes requests and gives answers. It belongs to its thread, so it needs no locks.
 pub struct Gateway {
-    current: Box<dyn Fn() -> Arc<Terms>>,
-    /// The load that `upstreams` was last tidied after.
-    generation: Cell<u64>,
+    current: Current,
+    terms: RefCell<Rc<Terms>>,
     upstreams: Upstreams,
     scratch: RefCell<Scratch>,
     ids: RefCell<fastrand::Rng>,
@@ -52,17 +47,17 @@ pub struct Gateway {
 impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gateway")
-            .field("generation", &self.generation)
+            .field("generation", &self.terms.borrow().snapshot.generation)
             .finish_non_exhaustive()
     }
 }
 
 impl Gateway {
-    /// A worker's gate under the terms that `current` gives of the moment.
-    pub fn new(current: impl Fn() -> Arc<Terms> + 'static, telemetry: WorkerTelemetry) -> Self {
+    /// A worker's gate.
+    pub fn new(current: Current, telemetry: WorkerTelemetry) -> Self {
         Self {
-            current: Box::new(current),
-            generation: Cell::new(0),
+            terms: RefCell::new(Rc::new(Terms::new(current.load(), &telemetry))),
+            current,
             upstreams: Upstreams::default(),
             scratch: RefCell::default(),
             ids: RefCell::new(fastrand::Rng::new()),
@@ -101,12 +96,14 @@ impl Gateway {
     }
 
     /// The terms of the moment. The first request after a reload lets go of servers that no site leads to any more.
-    fn terms(&self) -> Arc<Terms> {
-        let terms = (self.current)();
-        if self.generation.replace(terms.generation) != terms.generation {
+    fn terms(&self) -> Rc<Terms> {
+        let snapshot = self.current.load();
+        let mut terms = self.terms.borrow_mut();
+        if !Arc::ptr_eq(&terms.snapshot, &snapshot) {
+            *terms = Rc::new(Terms::new(snapshot, &self.telemetry));
             self.upstreams.retain(|server| terms.leads_to(server));
         }
-        terms
+        Rc::clone(&terms)
     }
 
     /// Milliseconds since 1970 and 80 random bits, in hexadecimal: unique over workers and restarts, and sorted by time.
@@ -159,7 +156,7 @@ impl Gateway {
 impl Arrival<'_> {
     /// The answer to a request that failed for another cause than the policy.
     fn failed(&self, failure: Failure, known: Known<'_>, method: &http::Method, headers: &http::HeaderMap) -> Answer {
-        let answers = known.site.map_or(&self.terms.no_site, |site| &site.answers);
+        let answers = known.site.map_or(&self.terms.snapshot.no_site, |site| &site.answers);
         answers.respond(&Refusal {
             status: Some(failure.status),
             ..self.refusal(failure.reason, known, method, headers)
@@ -179,7 +176,7 @@ impl Arrival<'_> {
 
     /// Gives a response of our own.
     fn respond(&self, mut record: OpenRecord, mut response: Response<Bytes>) -> Response<AnswerBody> {
-        self.terms.response_headers.dress(response.headers_mut(), &self.id);
+        self.terms.dress(response.headers_mut(), &self.id);
         record.status = Some(response.status());
         response.map(|body| AnswerBody::own(body, record))
     }

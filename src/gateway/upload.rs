@@ -11,11 +11,8 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::{
-    connection::{RequestBody, RequestBodyError},
-    terms::Terms,
-};
-use crate::upstream::UploadError;
+use super::connection::{RequestBody, RequestBodyError};
+use crate::{snapshot::Snapshot, upstream::UploadError};
 
 /// The bytes of a request's body so far.
 #[derive(Debug, Clone, Default)]
@@ -35,20 +32,21 @@ impl UploadedBytes {
 #[derive(Debug)]
 pub(super) struct BoundedBody {
     body: RequestBody,
-    terms: Arc<Terms>,
+    snapshot: Arc<Snapshot>,
     bytes: UploadedBytes,
 }
 
 impl BoundedBody {
     /// `None`: the body says itself that it is too long.
-    pub(super) fn new(body: RequestBody, terms: &Arc<Terms>, bytes: UploadedBytes) -> Option<Self> {
-        let fits = terms
+    pub(super) fn new(body: RequestBody, snapshot: &Arc<Snapshot>, bytes: UploadedBytes) -> Option<Self> {
+        let fits = snapshot
+            .settings
             .limits
             .body_bytes
             .is_none_or(|most| body.size_hint().lower() <= most);
         fits.then(|| Self {
             body,
-            terms: Arc::clone(terms),
+            snapshot: Arc::clone(snapshot),
             bytes,
         })
     }
@@ -57,7 +55,8 @@ impl BoundedBody {
         if let Some(chunk) = frame.data_ref() {
             self.bytes.add(chunk.len() as u64);
             if self
-                .terms
+                .snapshot
+                .settings
                 .limits
                 .body_bytes
                 .is_some_and(|most| self.bytes.total() > most)
@@ -69,7 +68,7 @@ impl BoundedBody {
         // Origins exist that merge trailers into the headers: what a client may not say there it may not say here.
         Ok(match frame.into_trailers() {
             Ok(mut trailers) => {
-                self.terms.headers.remove_from_trailers(&mut trailers);
+                self.snapshot.headers.remove_from_trailers(&mut trailers);
                 Frame::trailers(trailers)
             }
             Err(frame) => frame,

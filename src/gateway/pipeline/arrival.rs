@@ -1,6 +1,7 @@
 //! What a request is and who asks: everything before the rules.
 
 use std::{
+    rc::Rc,
     sync::Arc,
     time::{Instant, SystemTime},
 };
@@ -15,7 +16,7 @@ use crate::{
         head::{self, CheckedHead, HeadError},
         headers::{Trust, request_id},
         refusal::Refusal,
-        terms::{SiteTerms, Terms},
+        terms::Terms,
     },
     policy::{
         client::{DerivedFrom, Hop, client_tls, hops},
@@ -23,13 +24,14 @@ use crate::{
         facts::{ClientFacts, Country, HttpVersion},
         normalize::{Host, Malformed, Target},
     },
+    snapshot::CompiledSite,
     telemetry::access::{Handshake, Judgement, RequestRecord},
 };
 
 /// A request that has come in, and who asks.
 pub(super) struct Arrival<'c> {
     pub(super) connection: &'c ConnectionFacts,
-    pub(super) terms: Arc<Terms>,
+    pub(super) terms: Rc<Terms>,
     pub(super) received: SystemTime,
     pub(super) started: Instant,
     pub(super) id: HeaderValue,
@@ -42,7 +44,7 @@ pub(super) struct Arrival<'c> {
 /// A request in which nothing is left to interpretation.
 pub(super) struct Checked {
     pub(super) head: CheckedHead,
-    pub(super) site: Arc<SiteTerms>,
+    pub(super) site: Arc<CompiledSite>,
     pub(super) target: Target,
     pub(super) client: ClientFacts,
     pub(super) tls: bool,
@@ -53,13 +55,13 @@ pub(super) struct Checked {
 pub(super) struct Rejected {
     pub(super) error: HeadError,
     host: Option<Host>,
-    site: Option<Arc<SiteTerms>>,
+    site: Option<Arc<CompiledSite>>,
 }
 
 /// What is known of a request, for its record and its refusal.
 #[derive(Clone, Copy)]
 pub(super) struct Known<'k> {
-    pub(super) site: Option<&'k SiteTerms>,
+    pub(super) site: Option<&'k CompiledSite>,
     pub(super) host: Option<&'k Host>,
     pub(super) path: Option<&'k str>,
     pub(super) tls: bool,
@@ -68,18 +70,19 @@ pub(super) struct Known<'k> {
 impl<'c> Arrival<'c> {
     pub(super) fn new(
         connection: &'c ConnectionFacts,
-        terms: Arc<Terms>,
+        terms: Rc<Terms>,
         headers: &HeaderMap,
         new_id: impl FnOnce() -> HeaderValue,
     ) -> Self {
-        let trust = match terms.client_ip.trusts(connection.source) {
+        let snapshot = &*terms.snapshot;
+        let trust = match snapshot.client_ip.trusts(connection.source) {
             true => Trust::Trusted,
             false => Trust::Untrusted,
         };
-        let way = hops(connection.source, headers, &terms.client_ip);
+        let way = hops(connection.source, headers, &snapshot.client_ip);
         let client = way.as_ref().ok().and_then(|way| way.last()).map(|client| ClientFacts {
             ip: client.ip,
-            geo: terms.geo.facts(client.ip.addr()),
+            geo: snapshot.geo.facts(client.ip.addr()),
         });
         Self {
             connection,
@@ -95,9 +98,9 @@ impl<'c> Arrival<'c> {
 
     /// Makes sure of the head, and finds its site. The hop-by-hop headers are gone afterwards: they are no facts.
     pub(super) fn check(&self, parts: &mut Parts) -> Result<Checked, Rejected> {
-        let terms = &*self.terms;
+        let snapshot = &*self.terms.snapshot;
         self.check_size(parts)?;
-        let head = head::check(parts, &terms.headers)?;
+        let head = head::check(parts, &snapshot.headers)?;
         let site = self.site(&head)?;
         let rejected = |error: HeadError| Rejected {
             error,
@@ -110,9 +113,9 @@ impl<'c> Arrival<'c> {
             .client
             .ok_or_else(|| rejected(Malformed::new("no client address").into()))?;
         let on_socket = self.connection.tls.is_some();
-        let tls = client_tls(on_socket, self.connection.source, &parts.headers, &terms.client_ip)
+        let tls = client_tls(on_socket, self.connection.source, &parts.headers, &snapshot.client_ip)
             .map_err(|error| rejected(error.into()))?;
-        terms.headers.prepare_for_rules(&mut parts.headers, self.trust);
+        snapshot.headers.prepare_for_rules(&mut parts.headers, self.trust);
         Ok(Checked {
             head,
             site,
@@ -123,10 +126,10 @@ impl<'c> Arrival<'c> {
         })
     }
 
-    fn site(&self, head: &CheckedHead) -> Result<Arc<SiteTerms>, Rejected> {
+    fn site(&self, head: &CheckedHead) -> Result<Arc<CompiledSite>, Rejected> {
         let sni = self.connection.tls.as_ref().and_then(|tls| tls.sni.as_ref());
-        let site = self.terms.hosts.choose(&head.host.name, sni);
-        site.and_then(|site| self.terms.sites.get(site).cloned().ok_or(NO_SITE))
+        let site = self.terms.snapshot.site_table.choose(&head.host.name, sni);
+        site.and_then(|site| self.terms.snapshot.sites.get(site).cloned().ok_or(NO_SITE))
             .map_err(|error| Rejected {
                 error,
                 host: Some(head.host.clone()),
@@ -135,7 +138,7 @@ impl<'c> Arrival<'c> {
     }
 
     fn check_size(&self, parts: &Parts) -> Result<(), Rejected> {
-        let limits = &self.terms.limits;
+        let limits = &self.terms.snapshot.settings.limits;
         let too_many = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         if original(parts).len() > limits.target_bytes {
             return Err(head_too_large(StatusCode::URI_TOO_LONG, "the request target is too long").into());
@@ -185,8 +188,8 @@ impl<'c> Arrival<'c> {
             path: known.path,
             headers: &parts.headers,
             site: known.site.map(|site| site.settings.facts.name.as_str()),
-            generation: self.terms.generation,
-            meters: self.terms.meters.as_ref(),
+            generation: self.terms.snapshot.generation,
+            meters: Some(&self.terms.meters),
             judgement,
         }
     }

@@ -44,7 +44,11 @@ impl Gateway {
             client: checked.client,
         };
         let asked = Instant::now();
-        let decision = arrival.terms.policy.decide(&facts, &mut self.scratch.borrow_mut());
+        let decision = arrival
+            .terms
+            .snapshot
+            .policy
+            .decide(&facts, &mut self.scratch.borrow_mut());
         let judgement = Judgement::Decided {
             decision: &decision,
             took: asked.elapsed(),

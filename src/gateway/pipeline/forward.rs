@@ -15,12 +15,12 @@ use crate::{
     gateway::{
         answer::{AnswerBody, OpenRecord},
         connection::{Close, RequestBody},
-        failures::Failure,
+        failures::{Failure, upstream_failure},
         headers::{ForOrigin, remove_hop_by_hop_of_response},
-        terms::SiteTerms,
         tunnel,
         upload::BoundedBody,
     },
+    snapshot::CompiledSite,
     upstream::{Answer, Destination, Forwarded, OriginBody, Outgoing, Tunnel, Upload},
 };
 
@@ -43,11 +43,12 @@ impl Gateway {
         };
         record.upstream = Some(Arc::clone(checked.site.origin.settings()));
         let deadline = arrival.deadline();
+        let began = Instant::now();
         let forwarded = match self.ask(&checked.site, destination, outgoing, &arrival, deadline).await {
             Ok(forwarded) => forwarded,
             Err(failure) => return arrival.fail(&checked, &asker, record, failure),
         };
-        record.upstream_took = Some(arrival.started.elapsed());
+        record.upstream_took = Some(began.elapsed());
         match (forwarded.answer, switching) {
             (Answer::Response(response), _) => Ok(arrival.pass(response, record, deadline)),
             (Answer::Switched { head, tunnel }, Some(client)) => Ok(arrival.switch(head, tunnel, client, record)),
@@ -57,13 +58,14 @@ impl Gateway {
 
     async fn ask(
         &self,
-        site: &SiteTerms,
+        site: &CompiledSite,
         destination: Destination,
         outgoing: Outgoing,
         arrival: &Arrival<'_>,
         deadline: Option<Instant>,
     ) -> Result<Forwarded, Failure> {
-        let connections = arrival.terms.limits.upstream_connections;
+        let connections = arrival.terms.snapshot.settings.limits.upstream_connections;
+        let began = Instant::now();
         let asked = self.upstreams.forward(destination, &site.origin, outgoing, connections);
         let forwarded = match deadline {
             None => asked.await,
@@ -71,10 +73,23 @@ impl Gateway {
                 .await
                 .map_err(|_elapsed| Failure::TOTAL_TIMEOUT)?,
         };
-        forwarded.map_err(|error| {
-            tracing::debug!(upstream = %site.origin.settings().name, %error, "no answer from the origin");
-            Failure::from(&error)
-        })
+        let name = &site.origin.settings().name;
+        let meter = arrival.terms.upstream(name);
+        match forwarded {
+            Ok(forwarded) => {
+                if let Some(meter) = meter {
+                    meter.answered(self.telemetry.index(), began.elapsed());
+                }
+                Ok(forwarded)
+            }
+            Err(error) => {
+                if let (Some(meter), Some(failure)) = (meter, upstream_failure(&error)) {
+                    meter.failed(self.telemetry.index(), failure);
+                }
+                tracing::debug!(upstream = %name, %error, "no answer from the origin");
+                Err(Failure::from(&error))
+            }
+        }
     }
 }
 
@@ -111,7 +126,7 @@ impl Asker {
 impl Arrival<'_> {
     /// When `limits.total_timeout` is over.
     fn deadline(&self) -> Option<Instant> {
-        let total: Option<Duration> = self.terms.limits.total_timeout;
+        let total: Option<Duration> = self.terms.snapshot.settings.limits.total_timeout;
         total.map(|total| Instant::from_std(self.started) + total)
     }
 
@@ -133,11 +148,11 @@ impl Arrival<'_> {
             upgrade: checked.head.upgrade.as_ref(),
             accepts_trailers: checked.head.accepts_trailers,
         };
-        self.terms.headers.set_for_origin(&mut parts.headers, &facts);
+        self.terms.snapshot.headers.set_for_origin(&mut parts.headers, &facts);
         let body = match http_body::Body::is_end_stream(&body) {
             true => None,
             false => {
-                let bounded = BoundedBody::new(body, &self.terms, record.uploaded.clone());
+                let bounded = BoundedBody::new(body, &self.terms.snapshot, record.uploaded.clone());
                 Some(Upload::new(bounded.ok_or(Failure::BODY_TOO_LARGE)?))
             }
         };
@@ -174,7 +189,7 @@ impl Arrival<'_> {
             head.headers.remove(CONTENT_LENGTH);
         }
         remove_hop_by_hop_of_response(&mut head.headers);
-        self.terms.response_headers.dress(&mut head.headers, &self.id);
+        self.terms.dress(&mut head.headers, &self.id);
         record.status = Some(head.status);
         let mut response = Response::new(AnswerBody::origin(body, record, deadline));
         *response.status_mut() = head.status;
@@ -198,12 +213,12 @@ impl Arrival<'_> {
         if let Some(protocol) = protocol {
             headers.insert(UPGRADE, protocol);
         }
-        self.terms.response_headers.dress(&mut headers, &self.id);
+        self.terms.dress(&mut headers, &self.id);
         // The connection that it belongs to ends it: no longer than a tunnel may be silent.
         tokio::task::spawn_local(tunnel::run(
             client,
             tunnel,
-            self.terms.limits.tunnel_idle_timeout,
+            self.terms.snapshot.settings.limits.tunnel_idle_timeout,
             record,
         ));
         let mut response = Response::new(AnswerBody::none());
