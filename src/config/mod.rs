@@ -21,14 +21,17 @@ mod written;
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     thread,
     time::Duration,
 };
 
-use self::{files::Files, interpolate::Variables};
+use toml::de::DeValue;
+
+use self::{files::Files, interpolate::Variables, settings::Admin};
 use crate::{
     policy::{
-        fault::{Fault, Faults},
+        fault::{Fault, Faults, Source},
         rule::Timestamp,
         table::{Table, parse},
     },
@@ -73,12 +76,46 @@ fn load_with(
     Err(vec![fault.help("reload again when whatever writes them has finished")])
 }
 
+/// `[admin]` alone: how to reach the gateway that runs with this configuration, whose other parts may not load.
+///
+/// # Errors
+/// The file cannot be read, or `[admin]` is faulty.
+pub fn admin(path: &Path) -> Result<Admin, Vec<Fault>> {
+    let mut files = Files::new(folder(path));
+    let mut faults = Faults::new();
+    let source = read_main(path, &mut files).map_err(|fault| vec![fault])?;
+    let mut document = parse(&source, &mut Faults::new());
+    if let Some((_, admin)) = document.get_mut().iter_mut().find(|(key, _)| key.get_ref() == "admin")
+        && let DeValue::Table(table) = admin.get_mut()
+    {
+        let variables = |name: &str| std::env::var(name).ok();
+        interpolate::interpolate(table, &source, &variables, &mut files, &mut faults);
+    }
+    let mut table = Table::new(&source, "portcullis.toml", document.span(), document.get_ref());
+    let section = table
+        .value("admin")
+        .and_then(|value| value.table("[admin]", &mut faults));
+    let mut admin = listen::admin(section, &mut faults).admin;
+    if faults.has_errors() {
+        return Err(faults.into_sorted());
+    }
+    admin.socket = admin.socket.map(|socket| files.resolve(&socket));
+    Ok(admin)
+}
+
 /// The directory that every relative path is relative to.
 fn folder(path: &Path) -> PathBuf {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
         Some(_) | None => PathBuf::from("."),
     }
+}
+
+fn read_main(path: &Path, files: &mut Files) -> Result<Arc<Source>, Fault> {
+    files.read_text(path).map_err(|cause| {
+        Fault::without_place(format!("cannot read `{}`: {cause}", path.display()))
+            .help("name the configuration with `-c FILE` or PORTCULLIS_CONFIG")
+    })
 }
 
 /// One reading. `None` only with an error among the faults.
@@ -90,14 +127,7 @@ fn attempt(
     files: &mut Files,
     faults: &mut Faults,
 ) -> Option<Snapshot> {
-    let source = match files.read_text(path) {
-        Ok(source) => source,
-        Err(cause) => {
-            let fault = Fault::without_place(format!("cannot read `{}`: {cause}", path.display()));
-            faults.push(fault.help("name the configuration with `-c FILE` or PORTCULLIS_CONFIG"));
-            return None;
-        }
-    };
+    let source = read_main(path, files).map_err(|fault| faults.push(fault)).ok()?;
     let mut document = parse(&source, faults);
     let syntax = faults.has_errors();
     interpolate::interpolate(document.get_mut(), &source, variables, files, faults);

@@ -1,0 +1,42 @@
+//! `portcullis check`: reads everything as a start would, and says everything that is wrong.
+
+use serde_json::json;
+
+use super::{
+    Exit, Output,
+    session::{Session, plural},
+};
+use crate::{config, config::show, reload::now};
+
+pub(super) fn run(session: &Session) -> Exit {
+    let loaded = session
+        .config()
+        .map_err(|fault| vec![fault])
+        .and_then(|path| config::load(&path, now(), None));
+    let (snapshot, warnings) = match loaded {
+        Ok(loaded) => loaded,
+        Err(faults) => {
+            session.faults(&faults);
+            return Exit::No;
+        }
+    };
+    let rules = snapshot.policy.counts().map(|(_, count)| count).sum();
+    let lists = snapshot.policy.lists().iter().count();
+    match session.output {
+        Output::Text => {
+            session.warnings(&warnings);
+            session.print(&format!(
+                "configuration OK ({}, {})\n",
+                plural(rules, "rule"),
+                plural(lists, "list")
+            ));
+        }
+        Output::Json => session.print_json(&json!({
+            "ok": true,
+            "rules": rules,
+            "lists": lists,
+            "faults": warnings.iter().map(show::json).collect::<Vec<_>>(),
+        })),
+    }
+    Exit::Yes
+}

@@ -1,0 +1,117 @@
+//! The command line: what was typed, what it means, and one file a verb.
+//!
+//! Owns arguments, where the configuration is looked for, what is printed where, and exit codes: 0 is yes, 1 is no
+//! (findings, or a configuration that does not load), 2 is a wrong command line or something that could not be asked.
+
+mod check;
+mod reload;
+mod rules;
+mod session;
+mod version;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use session::Session;
+
+/// A self-hosted access gateway: decides who may reach a web application, and says why.
+///
+/// Without a verb it runs the gateway.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, after_help = EXAMPLES, disable_help_subcommand = true)]
+struct Arguments {
+    /// The configuration; without it PORTCULLIS_CONFIG, ./config/portcullis.toml or /etc/portcullis/portcullis.toml
+    #[arg(short, long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// For people, or for programs
+    #[arg(short, long, global = true, value_name = "FORM", value_enum, default_value_t)]
+    output: Output,
+
+    /// Check the configuration and stop: short for `check`
+    #[arg(short = 't', long = "test")]
+    check: bool,
+
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  portcullis                                  run with the configuration found
+  portcullis -c /etc/portcullis/portcullis.toml check
+  portcullis rules                            every rule with the expression it stands for
+  portcullis reload                           put edits in force, whole or not at all
+
+Exit codes: 0 yes; 1 no (findings, a configuration that does not load); 2 wrong usage or could not run.
+Colours are left out when NO_COLOR is set.";
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// JSON on standard output.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Read everything, say everything that is wrong; no network is needed
+    Check,
+    /// Print every rule: where it stands, when it is asked, what it does, and the expression it stands for
+    Rules(rules::Arguments),
+    /// Have the running gateway read its configuration again; says what changed, or why nothing did
+    Reload(reload::Arguments),
+    /// Print the version
+    Version,
+}
+
+/// What the process ends with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exit {
+    /// The answer is yes.
+    Yes,
+    /// The answer is no.
+    No,
+    /// There is no answer.
+    CouldNot,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Yes => Self::from(0),
+            Exit::No => Self::from(1),
+            Exit::CouldNot => Self::from(2),
+        }
+    }
+}
+
+/// Runs the program with the process's arguments.
+pub fn main() -> ExitCode {
+    // clap prints usage errors and leaves with 2, help and version with 0.
+    let arguments = Arguments::parse();
+    let session = Session::new(arguments.config, arguments.output);
+    let verb = match (arguments.check, arguments.verb) {
+        (true, None | Some(Verb::Check)) => Some(Verb::Check),
+        (true, Some(_)) => {
+            session.complain("-t checks the configuration and takes no other verb");
+            return Exit::CouldNot.into();
+        }
+        (false, verb) => verb,
+    };
+    let exit = match verb {
+        Some(Verb::Check) => check::run(&session),
+        Some(Verb::Rules(arguments)) => rules::run(&arguments, &session),
+        Some(Verb::Reload(arguments)) => reload::run(&arguments, &session),
+        Some(Verb::Version) => version::run(&session),
+        None => {
+            session.complain("name a verb; `portcullis --help` lists them");
+            Exit::CouldNot
+        }
+    };
+    exit.into()
+}

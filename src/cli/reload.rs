@@ -1,0 +1,122 @@
+//! `portcullis reload`: asks the running gateway over its admin socket, waits, and says how it went.
+
+use std::{
+    io::{self, BufRead, BufReader, Read, Write},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use super::{Exit, Output, session::Session};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The gateway's admin socket, instead of the configuration's
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+
+    /// How long to wait for the answer, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    timeout: u64,
+}
+
+/// No report is longer; a socket that never stops talking is not ours.
+const LONGEST_ANSWER: u64 = 16 << 20;
+
+pub(super) fn run(arguments: &Arguments, session: &Session) -> Exit {
+    let socket = match arguments.socket.clone().map_or_else(|| session.admin_socket(), Ok) {
+        Ok(socket) => socket,
+        Err(faults) => {
+            session.faults(&faults);
+            return Exit::CouldNot;
+        }
+    };
+    let timeout = Duration::from_secs(arguments.timeout.max(1));
+    match ask(&socket, &json!({ "verb": "reload" }), timeout) {
+        Ok(answer) => told(&answer, session),
+        Err(error) => {
+            session.complain(&not_asked(&socket, &error));
+            Exit::CouldNot
+        }
+    }
+}
+
+/// One question, one answer, a line of JSON each.
+pub(super) fn ask(socket: &Path, question: &Value, timeout: Duration) -> io::Result<Value> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(timeout))?;
+    stream.set_write_timeout(Some(timeout))?;
+    stream.write_all(format!("{question}\n").as_bytes())?;
+    let mut line = String::new();
+    BufReader::new(stream.take(LONGEST_ANSWER)).read_line(&mut line)?;
+    serde_json::from_str(&line).map_err(io::Error::other)
+}
+
+fn not_asked(socket: &Path, error: &io::Error) -> String {
+    let at = socket.display();
+    match error.kind() {
+        io::ErrorKind::NotFound => format!("no gateway listens on {at}: there is no such socket. Is it running?"),
+        io::ErrorKind::ConnectionRefused => format!("no gateway listens on {at}: it was left behind by one that ended"),
+        io::ErrorKind::PermissionDenied => {
+            format!("{at} may not be used by this user: run this as the user of the gateway, or as root")
+        }
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            format!("the gateway on {at} did not answer in time; its log says how the reload went")
+        }
+        _ => format!("cannot ask the gateway on {at}: {error}"),
+    }
+}
+
+fn told(answer: &Value, session: &Session) -> Exit {
+    let exit = match answer.get("result").and_then(Value::as_str) {
+        Some("loaded") => Exit::Yes,
+        Some("kept") => Exit::No,
+        Some(_) | None => {
+            let error = answer
+                .get("error")
+                .and_then(Value::as_str)
+                .unwrap_or("it made no sense");
+            session.complain(&format!("the gateway answered: {error}"));
+            return Exit::CouldNot;
+        }
+    };
+    match session.output {
+        Output::Json => session.print_json(answer),
+        Output::Text => tell(answer, exit, session),
+    }
+    exit
+}
+
+fn tell(answer: &Value, exit: Exit, session: &Session) {
+    let generation = answer.get("generation").and_then(Value::as_u64).unwrap_or(0);
+    let shown = answer.get("shown").and_then(Value::as_str).unwrap_or("");
+    if !shown.is_empty() {
+        session.print(&format!("{shown}\n"));
+    }
+    if exit != Exit::Yes {
+        session.print(&format!(
+            "not reloaded: nothing changed, generation {generation} stays in force\n"
+        ));
+        return;
+    }
+    session.print(&format!("reloaded: generation {generation} is in force\n"));
+    let changed = words(answer, "changed");
+    if changed.is_empty() {
+        session.print("  nothing is different\n");
+    }
+    for change in changed {
+        session.print(&format!("  {change}\n"));
+    }
+    let waiting = words(answer, "restart_required");
+    if !waiting.is_empty() {
+        let keys = waiting.join(", ");
+        session.print(&format!("restart the gateway to put these in force as well: {keys}\n"));
+    }
+}
+
+fn words<'a>(answer: &'a Value, key: &str) -> Vec<&'a str> {
+    let words = answer.get(key).and_then(Value::as_array);
+    words.into_iter().flatten().filter_map(Value::as_str).collect()
+}

@@ -1,0 +1,156 @@
+//! What every verb needs: the configuration that is meant, and where to print.
+
+use std::{
+    env,
+    io::{self, IsTerminal, Write},
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Value, json};
+
+use super::{Exit, Output};
+use crate::{
+    config::{
+        self,
+        show::{self, Colour},
+    },
+    policy::fault::{Fault, Severity},
+    reload::now,
+    snapshot::Snapshot,
+};
+
+/// Where the configuration is looked for when nobody names it, in order.
+const PLACES: [&str; 2] = ["config/portcullis.toml", "/etc/portcullis/portcullis.toml"];
+const VARIABLE: &str = "PORTCULLIS_CONFIG";
+
+/// One call of the program.
+#[derive(Debug)]
+pub(super) struct Session {
+    config: Option<PathBuf>,
+    pub(super) output: Output,
+}
+
+impl Session {
+    pub(super) fn new(config: Option<PathBuf>, output: Output) -> Self {
+        Self { config, output }
+    }
+
+    /// The configuration that is meant; that it is there is not said.
+    ///
+    /// # Errors
+    /// Nobody names one and none is found.
+    pub(super) fn config(&self) -> Result<PathBuf, Fault> {
+        let named = env::var_os(VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let found = || PLACES.iter().map(PathBuf::from).find(|path| path.exists());
+        self.config.clone().or(named).or_else(found).ok_or_else(|| {
+            Fault::without_place("no configuration found")
+                .help(format!("looked for {} and {}", PLACES[0], PLACES[1]))
+                .help(format!("name it with `-c FILE` or {VARIABLE}"))
+        })
+    }
+
+    /// Loads it. What is wrong is printed; `failure` is how the verb then ends.
+    ///
+    /// # Errors
+    /// `failure`, after printing why.
+    pub(super) fn load(&self, failure: Exit) -> Result<Snapshot, Exit> {
+        let loaded = self
+            .config()
+            .map_err(|fault| vec![fault])
+            .and_then(|path| config::load(&path, now(), None));
+        match loaded {
+            Ok((snapshot, _)) => Ok(snapshot),
+            Err(faults) => {
+                self.faults(&faults);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Prints faults: to people on standard error with a count, to programs on standard output.
+    pub(super) fn faults(&self, faults: &[Fault]) {
+        match self.output {
+            Output::Json => self.print_json(&json!({
+                "ok": false,
+                "faults": faults.iter().map(show::json).collect::<Vec<_>>(),
+            })),
+            Output::Text => {
+                let (errors, warnings) = count(faults);
+                let shown = show::text(faults, error_colour());
+                let counted = match warnings {
+                    0 => plural(errors, "error"),
+                    _ => format!("{}, {}", plural(errors, "error"), plural(warnings, "warning")),
+                };
+                complain(&format!("{shown}\nthe configuration does not load: {counted}\n"));
+            }
+        }
+    }
+
+    /// Prints warnings to people.
+    pub(super) fn warnings(&self, warnings: &[Fault]) {
+        if self.output == Output::Text && !warnings.is_empty() {
+            complain(&format!("{}\n", show::text(warnings, error_colour())));
+        }
+    }
+
+    /// Prints a result.
+    pub(super) fn print(&self, text: &str) {
+        // Who closed the pipe has read enough.
+        let _ = io::stdout().lock().write_all(text.as_bytes());
+    }
+
+    /// Prints a result for programs.
+    pub(super) fn print_json(&self, value: &Value) {
+        self.print(&format!("{value:#}\n"));
+    }
+
+    /// Says why something could not be done.
+    pub(super) fn complain(&self, message: &str) {
+        match self.output {
+            Output::Json => self.print_json(&json!({ "ok": false, "error": message })),
+            Output::Text => complain(&format!("portcullis: {message}\n")),
+        }
+    }
+
+    /// The admin socket that the configuration names, also of one that does not load.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) fn admin_socket(&self) -> Result<PathBuf, Vec<Fault>> {
+        let path = self.config().map_err(|fault| vec![fault])?;
+        let admin = config::admin(&path)?;
+        admin.socket.ok_or_else(|| vec![no_socket(&path)])
+    }
+}
+
+fn no_socket(path: &Path) -> Fault {
+    Fault::without_place(format!("`{}` names no admin socket", path.display()))
+        .help("write `socket = \"run/admin.sock\"` under `[admin]` and start the gateway again, or send it SIGHUP")
+}
+
+/// How many are errors, how many warnings.
+pub(super) fn count(faults: &[Fault]) -> (usize, usize) {
+    let errors = faults.iter().filter(|fault| fault.severity == Severity::Error).count();
+    (errors, faults.len() - errors)
+}
+
+/// `1 rule`, `2 rules`.
+pub(super) fn plural(number: usize, what: &str) -> String {
+    match number {
+        1 => format!("1 {what}"),
+        _ => format!("{number} {what}s"),
+    }
+}
+
+fn complain(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+fn error_colour() -> Colour {
+    let asked_not_to = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if io::stderr().is_terminal() && !asked_not_to {
+        Colour::On
+    } else {
+        Colour::Off
+    }
+}
