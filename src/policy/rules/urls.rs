@@ -67,17 +67,23 @@ fn parse(written: &str) -> Result<UrlPattern, NoPattern> {
         ));
     };
     let (host, path) = written.split_at(slash);
-    let host = match host {
-        "" => HostPattern::Any,
+    let path = parse_path(path)?;
+    match host {
+        "" => Ok(UrlPattern {
+            host: HostPattern::Any,
+            path,
+        }),
+        // The run before the slash may reach into the path: `*/x` is every URL that ends in `/x`.
+        "*" => Ok(UrlPattern {
+            host: HostPattern::Any,
+            path: format!("*{path}"),
+        }),
         host => {
-            let message = format!("`{host}` is not a host");
-            HostPattern::parse(host).map_err(|help| NoPattern::new(message, help))?
+            let no_host = |help| NoPattern::new(format!("`{host}` is not a host"), help);
+            let host = HostPattern::parse(host).map_err(no_host)?;
+            Ok(UrlPattern { host, path })
         }
-    };
-    Ok(UrlPattern {
-        host,
-        path: parse_path(path)?,
-    })
+    }
 }
 
 /// Refuses what no canonical path contains: such a pattern would never match, and the path would stand open.
@@ -186,7 +192,7 @@ mod tests {
         assert_eq!(shown("/Admin/*"), "* /admin/*");
         assert_eq!(shown("example.com/"), "example.com /");
         assert_eq!(shown("*.example.com/wiki*"), "*.example.com /wiki*");
-        assert_eq!(shown("*/x"), "* /x");
+        assert_eq!(shown("*/x"), "* */x");
     }
 
     #[test]
