@@ -33,7 +33,12 @@ fn shipped() -> Policy {
     paths.sort();
     let sources: Vec<_> = paths
         .iter()
-        .map(|path| Source::new(path.display().to_string(), fs::read_to_string(path).expect("a readable file")))
+        .map(|path| {
+            Source::new(
+                path.display().to_string(),
+                fs::read_to_string(path).expect("a readable file"),
+            )
+        })
         .collect();
     let mut faults = Faults::new();
     let environment = PolicyEnvironment {
@@ -83,8 +88,14 @@ fn the_tour_shows_each_kind_of_rule() {
         (local("/%61dmin/users"), "lockdown admin"),
         (local("/admin").ip("203.0.113.5"), "allow"),
         (local("/").header("user-agent", "sqlmap/1.8"), "user_agent scanners"),
-        (local("/photo.jpg").header("referer", "https://evil.example/"), "hotlink images"),
-        (local("/x/hotlink-ok/photo.jpg").header("referer", "https://evil.example/"), "allow"),
+        (
+            local("/photo.jpg").header("referer", "https://evil.example/"),
+            "hotlink images",
+        ),
+        (
+            local("/x/hotlink-ok/photo.jpg").header("referer", "https://evil.example/"),
+            "allow",
+        ),
     ] {
         assert_eq!(verdict(&policy, &request), expected, "{request:?}");
     }
