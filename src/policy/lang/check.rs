@@ -1,7 +1,7 @@
 //! Syntax to a checked expression: finds every name, gives everything a type, and gathers all faults on the way.
 
 use super::{
-    ast::{Base, Comparison, Elementwise, Literal, Predicate, Quantifier, Set, Step, Test, Value},
+    ast::{Base, Comparison, Elementwise, Literal, Predicate, Quantifier, Step, Test, Value},
     diagnostics::Diagnostic,
     environment::Environment,
     fields::{Field, Sort},
@@ -11,7 +11,6 @@ use super::{
     types::{Scalar, Type},
     wildcard::Case,
 };
-use crate::policy::list::ListKind;
 
 /// The checked expression, or everything that is wrong with it.
 pub(super) fn check(syntax: &Syntax, environment: &Environment<'_>) -> Result<Predicate, Vec<Diagnostic>> {
@@ -295,7 +294,7 @@ impl Checker<'_> {
         }
     }
 
-    fn literal(&mut self, literal: &At<Written>, scalar: Scalar) -> Option<Literal> {
+    pub(super) fn literal(&mut self, literal: &At<Written>, scalar: Scalar) -> Option<Literal> {
         match scalar {
             Scalar::Int => self.sound(literals::int(literal)).map(Literal::Int),
             Scalar::Ip => self.sound(literals::ip(literal)).map(Literal::Ip),
@@ -308,7 +307,7 @@ impl Checker<'_> {
     }
 
     /// Records a fault for a value that the field can never have.
-    fn possible(&mut self, sort: Sort, value: &Literal, written: &At<Written>) -> Option<()> {
+    pub(super) fn possible(&mut self, sort: Sort, value: &Literal, written: &At<Written>) -> Option<()> {
         let fault = match value {
             Literal::Text(text) => literals::never(sort, text, &written.span, self.environment),
             Literal::Int(asn) if sort == Sort::Asn && u32::try_from(*asn).is_err() => Some(
@@ -321,105 +320,6 @@ impl Checker<'_> {
             Some(fault) => self.fault(fault),
             None => Some(()),
         }
-    }
-
-    /// What follows `in`.
-    fn membership(&mut self, right: &At<Right>, scalar: Scalar, sort: Sort) -> Option<Test> {
-        match &right.node {
-            Right::Set(elements) => self.set(right, elements, scalar, sort).map(Test::In),
-            Right::List(name) => self.list(right, name, scalar, sort),
-            Right::Literal(_) | Right::Name(_) => self.fault(
-                Diagnostic::new(right.span.clone(), "`in` is followed by a set or a list")
-                    .expected("expected `{` or `$`")
-                    .help("write `in {…}` with spaces between the elements, or `in $name`"),
-            ),
-        }
-    }
-
-    fn set(&mut self, right: &At<Right>, elements: &[At<Written>], scalar: Scalar, sort: Sort) -> Option<Set> {
-        if elements.is_empty() {
-            return self.fault(
-                Diagnostic::new(right.span.clone(), "this set is empty: nothing is ever in it")
-                    .expected("expected an element"),
-            );
-        }
-        match scalar {
-            Scalar::Int => {
-                let ranges = self.every(elements, |checker, element| {
-                    let (first, last) = checker.sound(literals::int_range(element))?;
-                    checker.possible(sort, &Literal::Int(first), element)?;
-                    checker.possible(sort, &Literal::Int(last), element)?;
-                    Some((first, last))
-                })?;
-                Some(Set::int(ranges))
-            }
-            Scalar::Ip => {
-                let ranges = self.every(elements, |checker, element| checker.sound(literals::ip_range(element)))?;
-                Some(Set::ip(ranges))
-            }
-            Scalar::String => {
-                let texts = self.every(elements, |checker, element| {
-                    let value = checker.literal(element, Scalar::String)?;
-                    checker.possible(sort, &value, element)?;
-                    match value {
-                        Literal::Text(text) => Some(text),
-                        Literal::Int(_) | Literal::Ip(_) | Literal::Bool(_) => None,
-                    }
-                })?;
-                Some(Set::text(texts))
-            }
-            Scalar::Bool => self.fault(Diagnostic::new(right.span.clone(), "conditions are in no set")),
-        }
-    }
-
-    /// All elements checked, so that every wrong one is named.
-    fn every<T>(
-        &mut self,
-        elements: &[At<Written>],
-        check: impl Fn(&mut Self, &At<Written>) -> Option<T>,
-    ) -> Option<Vec<T>> {
-        let checked: Vec<Option<T>> = elements.iter().map(|element| check(self, element)).collect();
-        checked.into_iter().collect()
-    }
-
-    fn list(&mut self, right: &At<Right>, name: &str, scalar: Scalar, sort: Sort) -> Option<Test> {
-        let environment = self.environment;
-        let Some(list) = environment.lists.named(name) else {
-            if name.starts_with("cf.") {
-                return self.fault(
-                    Diagnostic::new(right.span.clone(), format!("`${name}` is not available here"))
-                        .expected("this is a list of Cloudflare's")
-                        .help("keep a list of your own: `[list.name]` in a rules file"),
-                );
-            }
-            let known = environment.lists.iter().map(|list| list.name());
-            return self.fault(
-                Diagnostic::new(right.span.clone(), format!("there is no list `${name}`"))
-                    .help(format!("define it as `[list.{name}]` in a rules file"))
-                    .suggest(name, known),
-            );
-        };
-        let wanted = match (scalar, sort) {
-            (Scalar::Ip, _) => ListKind::Ip,
-            (Scalar::Int, Sort::Asn) => ListKind::Asn,
-            (Scalar::String, Sort::Country) => ListKind::Country,
-            (Scalar::String, _) => ListKind::String,
-            (Scalar::Int | Scalar::Bool, _) => {
-                return self.fault(
-                    Diagnostic::new(right.span.clone(), "no kind of list holds such values").help("write `in {…}`"),
-                );
-            }
-        };
-        if list.kind() != wanted {
-            return self.fault(
-                Diagnostic::new(
-                    right.span.clone(),
-                    format!("`${name}` is a list of kind \"{}\"", list.kind().as_str()),
-                )
-                .expected(format!("expected a list of kind \"{}\"", wanted.as_str())),
-            );
-        }
-        Some(Test::InList(list.clone()))
     }
 }
 

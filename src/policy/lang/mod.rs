@@ -1,6 +1,6 @@
 //! The expression language: compatible with Cloudflare's Rules language, typed, and total once compiled.
 //!
-//! Text becomes tokens ([`lexer`]), syntax ([`parser`]), and a checked tree ([`ast`], by `check`), which the interpreter
+//! Text becomes tokens (`lexer`), syntax (`parser`), and a checked tree ([`ast`], by `check`), which the interpreter
 //! asks about requests. [`fields::ALL`] and [`functions::ALL`] are the language's vocabulary.
 
 use std::{fmt, sync::Arc};
@@ -14,9 +14,11 @@ pub mod functions;
 mod interpreter;
 mod lexer;
 mod literals;
+mod mistakes;
 mod parser;
 mod print;
 mod request;
+mod sets;
 mod syntax;
 mod trace;
 mod transform;

@@ -2,9 +2,8 @@
 
 use super::{
     diagnostics::Diagnostic,
-    functions::Function,
     lexer::{Symbol, Token, TokenKind, lex},
-    syntax::{At, Base, Literal, Logic, Node, Operator, Relation, Right, Span, Step, Syntax},
+    syntax::{At, Base, Literal, Logic, Node, Operator, Right, Span, Step, Syntax, is_name, is_reserved},
 };
 
 /// How deep parentheses, `not`s and calls may nest. People need five; without a bound, a generated expression could
@@ -31,15 +30,15 @@ pub(super) fn parse(text: &str) -> Result<Syntax, Diagnostic> {
     }
 }
 
-struct Parser<'t> {
-    text: &'t str,
-    tokens: Vec<Token>,
-    at: usize,
+pub(super) struct Parser<'t> {
+    pub(super) text: &'t str,
+    pub(super) tokens: Vec<Token>,
+    pub(super) at: usize,
     depth: usize,
 }
 
 impl<'t> Parser<'t> {
-    fn peek(&self) -> &Token {
+    pub(super) fn peek(&self) -> &Token {
         // The last token is `End`, which nothing consumes.
         &self.tokens[self.at.min(self.tokens.len() - 1)]
     }
@@ -50,7 +49,7 @@ impl<'t> Parser<'t> {
         token
     }
 
-    fn word(&self, token: &Token) -> &'t str {
+    pub(super) fn word(&self, token: &Token) -> &'t str {
         match token.kind {
             TokenKind::Word | TokenKind::List => &self.text[token.span.clone()],
             TokenKind::Text { .. } | TokenKind::Symbol(_) | TokenKind::End => "",
@@ -285,8 +284,8 @@ impl<'t> Parser<'t> {
     fn operator(&mut self) -> Result<Option<At<Operator>>, Diagnostic> {
         let token = self.peek().clone();
         let operator = match &token.kind {
-            TokenKind::Symbol(symbol) => symbol_operator(*symbol),
-            TokenKind::Word => word_operator(self.word(&token)),
+            TokenKind::Symbol(symbol) => Operator::of_symbol(*symbol),
+            TokenKind::Word => Operator::of_word(self.word(&token)),
             TokenKind::Text { .. } | TokenKind::List | TokenKind::End => None,
         };
         if let Some(node) = operator {
@@ -376,126 +375,6 @@ impl<'t> Parser<'t> {
             }
         }
     }
-
-    /// Where to put the caret for a token; the end of the text has no width, so the last token stands for it.
-    fn visible(&self, token: &Token) -> Span {
-        match (&token.kind, self.tokens.iter().rev().nth(1)) {
-            (TokenKind::End, Some(last)) => last.span.clone(),
-            (TokenKind::End, None)
-            | (TokenKind::Word | TokenKind::Text { .. } | TokenKind::List | TokenKind::Symbol(_), _) => {
-                token.span.clone()
-            }
-        }
-    }
-
-    fn describe(&self, token: &Token) -> String {
-        match &token.kind {
-            TokenKind::End => "the end of the expression".to_owned(),
-            TokenKind::Word | TokenKind::Text { .. } | TokenKind::List | TokenKind::Symbol(_) => {
-                format!("`{}`", &self.text[token.span.clone()])
-            }
-        }
-    }
-
-    /// A token where a condition should begin.
-    fn misplaced(&self, token: &Token) -> Diagnostic {
-        let found = self.describe(token);
-        let fault = Diagnostic::new(self.visible(token), format!("a condition is missing: found {found}"))
-            .expected("expected a field, a function, `not` or `(`");
-        match &token.kind {
-            TokenKind::List => fault.help("a list stands on the right of `in`: `ip.src in $name`"),
-            TokenKind::Symbol(Symbol::BraceOpen) => fault.help("a set stands on the right of `in`: `ip.src in {…}`"),
-            TokenKind::Word | TokenKind::Text { .. } | TokenKind::Symbol(_) | TokenKind::End => fault,
-        }
-    }
-
-    /// A token after a complete expression.
-    fn trailing(&self) -> Diagnostic {
-        let token = self.peek();
-        let found = self.describe(token);
-        let fault = Diagnostic::new(token.span.clone(), format!("unexpected {found}"));
-        let word = self.word(token);
-        let lower = word.to_ascii_lowercase();
-        if token.kind == TokenKind::Symbol(Symbol::ParenClose) {
-            return fault.expected("no `(` was opened for it");
-        }
-        if matches!(word, "starts_with" | "ends_with") {
-            return fault.help(format!(
-                "`{word}` is a function: `{word}(http.request.uri.path, \"…\")`"
-            ));
-        }
-        if word != lower && (is_reserved(&lower) || word_operator(&lower).is_some()) {
-            return fault.help(format!("operators are lower-case: `{lower}`"));
-        }
-        let fault = fault.expected("expected an operator, `and` or `or`");
-        match lower.as_str() {
-            "is" => fault.help("equality is `eq` or `==`"),
-            "like" => fault.help("a pattern with `*` is `wildcard`"),
-            "startswith" | "begins_with" => fault.help("write `starts_with(field, \"…\")`"),
-            "endswith" => fault.help("write `ends_with(field, \"…\")`"),
-            "regex" | "match" => fault.help("a regular expression is `matches`"),
-            _ => match self.at.checked_sub(1).map(|before| self.word(&self.tokens[before])) {
-                Some(before) if Function::named(before).is_some() => fault.help(format!(
-                    "`{before}` is a function: its arguments are in parentheses, `{before}(…)`"
-                )),
-                Some(_) | None if word.is_empty() => fault,
-                Some(_) | None => fault.suggest(word, OPERATOR_WORDS),
-            },
-        }
-    }
-}
-
-const OPERATOR_WORDS: [&str; 14] = [
-    "eq", "ne", "lt", "le", "gt", "ge", "contains", "matches", "wildcard", "strict", "in", "and", "or", "xor",
-];
-
-fn is_reserved(word: &str) -> bool {
-    word == "not" || OPERATOR_WORDS.contains(&word)
-}
-
-/// Names begin with a letter and hold no colon or slash; addresses begin with a digit or hold a colon.
-fn is_name(word: &str) -> bool {
-    word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && !word.contains([':', '/'])
-}
-
-fn symbol_operator(symbol: Symbol) -> Option<Operator> {
-    match symbol {
-        Symbol::Equal => Some(Operator::Relation(Relation::Equal)),
-        Symbol::NotEqual => Some(Operator::Relation(Relation::NotEqual)),
-        Symbol::Less => Some(Operator::Relation(Relation::Less)),
-        Symbol::LessEqual => Some(Operator::Relation(Relation::LessEqual)),
-        Symbol::Greater => Some(Operator::Relation(Relation::Greater)),
-        Symbol::GreaterEqual => Some(Operator::Relation(Relation::GreaterEqual)),
-        Symbol::Tilde => Some(Operator::Matches),
-        Symbol::ParenOpen
-        | Symbol::ParenClose
-        | Symbol::BraceOpen
-        | Symbol::BraceClose
-        | Symbol::BracketOpen
-        | Symbol::BracketClose
-        | Symbol::Comma
-        | Symbol::Star
-        | Symbol::Not
-        | Symbol::And
-        | Symbol::Or
-        | Symbol::Xor => None,
-    }
-}
-
-fn word_operator(word: &str) -> Option<Operator> {
-    Some(match word {
-        "eq" => Operator::Relation(Relation::Equal),
-        "ne" => Operator::Relation(Relation::NotEqual),
-        "lt" => Operator::Relation(Relation::Less),
-        "le" => Operator::Relation(Relation::LessEqual),
-        "gt" => Operator::Relation(Relation::Greater),
-        "ge" => Operator::Relation(Relation::GreaterEqual),
-        "contains" => Operator::Contains,
-        "matches" => Operator::Matches,
-        "wildcard" => Operator::Wildcard,
-        "in" => Operator::In,
-        _ => return None,
-    })
 }
 
 fn span_of(parts: &[Syntax]) -> Span {

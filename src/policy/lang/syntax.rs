@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::lexer::Symbol;
+
 /// A stretch of the expression's text.
 pub(super) type Span = Range<usize>;
 
@@ -96,6 +98,48 @@ pub(super) enum Operator {
 }
 
 impl Operator {
+    /// The comparison that a symbol stands for.
+    pub(super) fn of_symbol(symbol: Symbol) -> Option<Self> {
+        match symbol {
+            Symbol::Equal => Some(Self::Relation(Relation::Equal)),
+            Symbol::NotEqual => Some(Self::Relation(Relation::NotEqual)),
+            Symbol::Less => Some(Self::Relation(Relation::Less)),
+            Symbol::LessEqual => Some(Self::Relation(Relation::LessEqual)),
+            Symbol::Greater => Some(Self::Relation(Relation::Greater)),
+            Symbol::GreaterEqual => Some(Self::Relation(Relation::GreaterEqual)),
+            Symbol::Tilde => Some(Self::Matches),
+            Symbol::ParenOpen
+            | Symbol::ParenClose
+            | Symbol::BraceOpen
+            | Symbol::BraceClose
+            | Symbol::BracketOpen
+            | Symbol::BracketClose
+            | Symbol::Comma
+            | Symbol::Star
+            | Symbol::Not
+            | Symbol::And
+            | Symbol::Or
+            | Symbol::Xor => None,
+        }
+    }
+
+    /// The comparison that a word stands for; `strict wildcard` is two.
+    pub(super) fn of_word(word: &str) -> Option<Self> {
+        Some(match word {
+            "eq" => Self::Relation(Relation::Equal),
+            "ne" => Self::Relation(Relation::NotEqual),
+            "lt" => Self::Relation(Relation::Less),
+            "le" => Self::Relation(Relation::LessEqual),
+            "gt" => Self::Relation(Relation::Greater),
+            "ge" => Self::Relation(Relation::GreaterEqual),
+            "contains" => Self::Contains,
+            "matches" => Self::Matches,
+            "wildcard" => Self::Wildcard,
+            "in" => Self::In,
+            _ => return None,
+        })
+    }
+
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Relation(relation) => relation.as_str(),
@@ -149,4 +193,19 @@ impl Relation {
             Self::GreaterEqual => ordering.is_ge(),
         }
     }
+}
+
+/// All words that join or compare; none of them is a name.
+pub(super) const OPERATOR_WORDS: [&str; 14] = [
+    "eq", "ne", "lt", "le", "gt", "ge", "contains", "matches", "wildcard", "strict", "in", "and", "or", "xor",
+];
+
+/// Whether the word belongs to the grammar.
+pub(super) fn is_reserved(word: &str) -> bool {
+    word == "not" || OPERATOR_WORDS.contains(&word)
+}
+
+/// Names begin with a letter and hold no colon or slash; addresses begin with a digit or hold a colon.
+pub(super) fn is_name(word: &str) -> bool {
+    word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && !word.contains([':', '/'])
 }

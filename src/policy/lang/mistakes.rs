@@ -1,0 +1,78 @@
+//! What a token that the grammar has no place for was probably meant to be.
+
+use super::{
+    diagnostics::Diagnostic,
+    functions::Function,
+    lexer::{Symbol, Token, TokenKind},
+    parser::Parser,
+    syntax::{OPERATOR_WORDS, Operator, Span, is_reserved},
+};
+
+impl Parser<'_> {
+    /// Where to put the caret for a token; the end of the text has no width, so the last token stands for it.
+    pub(super) fn visible(&self, token: &Token) -> Span {
+        match (&token.kind, self.tokens.iter().rev().nth(1)) {
+            (TokenKind::End, Some(last)) => last.span.clone(),
+            (TokenKind::End, None)
+            | (TokenKind::Word | TokenKind::Text { .. } | TokenKind::List | TokenKind::Symbol(_), _) => {
+                token.span.clone()
+            }
+        }
+    }
+
+    pub(super) fn describe(&self, token: &Token) -> String {
+        match &token.kind {
+            TokenKind::End => "the end of the expression".to_owned(),
+            TokenKind::Word | TokenKind::Text { .. } | TokenKind::List | TokenKind::Symbol(_) => {
+                format!("`{}`", &self.text[token.span.clone()])
+            }
+        }
+    }
+
+    /// A token where a condition should begin.
+    pub(super) fn misplaced(&self, token: &Token) -> Diagnostic {
+        let found = self.describe(token);
+        let fault = Diagnostic::new(self.visible(token), format!("a condition is missing: found {found}"))
+            .expected("expected a field, a function, `not` or `(`");
+        match &token.kind {
+            TokenKind::List => fault.help("a list stands on the right of `in`: `ip.src in $name`"),
+            TokenKind::Symbol(Symbol::BraceOpen) => fault.help("a set stands on the right of `in`: `ip.src in {…}`"),
+            TokenKind::Word | TokenKind::Text { .. } | TokenKind::Symbol(_) | TokenKind::End => fault,
+        }
+    }
+
+    /// A token after a complete expression.
+    pub(super) fn trailing(&self) -> Diagnostic {
+        let token = self.peek();
+        let found = self.describe(token);
+        let fault = Diagnostic::new(token.span.clone(), format!("unexpected {found}"));
+        let word = self.word(token);
+        let lower = word.to_ascii_lowercase();
+        if token.kind == TokenKind::Symbol(Symbol::ParenClose) {
+            return fault.expected("no `(` was opened for it");
+        }
+        if matches!(word, "starts_with" | "ends_with") {
+            return fault.help(format!(
+                "`{word}` is a function: `{word}(http.request.uri.path, \"…\")`"
+            ));
+        }
+        if word != lower && (is_reserved(&lower) || Operator::of_word(&lower).is_some()) {
+            return fault.help(format!("operators are lower-case: `{lower}`"));
+        }
+        let fault = fault.expected("expected an operator, `and` or `or`");
+        match lower.as_str() {
+            "is" => fault.help("equality is `eq` or `==`"),
+            "like" => fault.help("a pattern with `*` is `wildcard`"),
+            "startswith" | "begins_with" => fault.help("write `starts_with(field, \"…\")`"),
+            "endswith" => fault.help("write `ends_with(field, \"…\")`"),
+            "regex" | "match" => fault.help("a regular expression is `matches`"),
+            _ => match self.at.checked_sub(1).map(|before| self.word(&self.tokens[before])) {
+                Some(before) if Function::named(before).is_some() => fault.help(format!(
+                    "`{before}` is a function: its arguments are in parentheses, `{before}(…)`"
+                )),
+                Some(_) | None if word.is_empty() => fault,
+                Some(_) | None => fault.suggest(word, OPERATOR_WORDS),
+            },
+        }
+    }
+}
