@@ -1,5 +1,6 @@
 //! Portcullis: a self-hosted access gateway. Judges every request, forwards what is allowed, says why it refuses the rest.
 
+pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod gateway;

@@ -1,0 +1,92 @@
+//! The socket's side of the protocol.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{UnixListener, UnixStream},
+    sync::Semaphore,
+    time::timeout,
+};
+
+use super::{
+    AdminState, Operator,
+    protocol::{Answer, Request},
+    socket_file::SocketFile,
+};
+
+/// Peers at once; more wait to be accepted.
+const PEERS: usize = 8;
+/// The longest request, in bytes.
+const MAX_REQUEST: u64 = 4096;
+/// The request must come, and the answer be taken, in this time each.
+const PEER_TIMEOUT: Duration = Duration::from_secs(10);
+/// A pause when the system has no descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+pub(super) async fn serve(file: &SocketFile, state: Arc<AdminState>) {
+    let listener = match file.listener().and_then(UnixListener::from_std) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "the admin socket does not work");
+            return std::future::pending().await;
+        }
+    };
+    let room = Arc::new(Semaphore::new(PEERS));
+    loop {
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let operator = Arc::clone(&state.operator);
+                tokio::spawn(async move {
+                    // Who does not wait for the answer does not want it.
+                    let _gone = converse(stream, operator).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the admin socket cannot accept");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn converse(stream: UnixStream, operator: Arc<dyn Operator>) -> std::io::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut line = Vec::new();
+    let mut reader = BufReader::new(reader.take(MAX_REQUEST));
+    timeout(PEER_TIMEOUT, reader.read_until(b'\n', &mut line)).await??;
+    let answer = match parse(&line) {
+        Ok(request) => perform(request, operator).await,
+        Err(message) => Answer::Error { message },
+    };
+    let mut text = serde_json::to_vec(&answer)?;
+    text.push(b'\n');
+    timeout(PEER_TIMEOUT, writer.write_all(&text)).await??;
+    timeout(PEER_TIMEOUT, writer.shutdown()).await?
+}
+
+fn parse(line: &[u8]) -> Result<Request, String> {
+    if line.len() as u64 >= MAX_REQUEST && !line.ends_with(b"\n") {
+        return Err(format!("a request has at most {MAX_REQUEST} bytes"));
+    }
+    serde_json::from_slice(line).map_err(|error| {
+        format!("expected one line such as {{\"verb\":\"reload\"}} or {{\"verb\":\"status\"}}: {error}")
+    })
+}
+
+/// On a thread where waiting is allowed: a reload reads files and compiles.
+async fn perform(request: Request, operator: Arc<dyn Operator>) -> Answer {
+    let work = move || match request {
+        Request::Reload {} => Answer::Reload(operator.reload()),
+        Request::Status {} => Answer::Status(operator.status()),
+    };
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|_| Answer::Error {
+            message: "the gateway failed; see its log".to_owned(),
+        })
+}
