@@ -186,6 +186,12 @@ mod tests {
             ("SQLMAP", "scanner"),
             ("python-requests/2.32.3", "http_library"),
             ("curl/8.9.1", "http_library"),
+            ("Mozilla/5.0 (compatible; UptimeRobot/2.0; http://www.uptimerobot.com/)", "monitoring"),
+            ("Mozilla/5.0 zgrab/0.x", "scanner"),
+            ("facebookexternalhit/1.1 (+http://www.facebook.com/externalhit_uatext.php)", "social"),
+            ("Mozilla/5.0 (compatible; archive.org_bot +http://archive.org/details/archive.org_bot)", "archiver"),
+            ("Feedly/1.0 (+https://feedly.com/fetcher.html; 16 subscribers)", "feed"),
+            ("Mozilla/5.0 (compatible; bingbot/2.0; +http://www.bing.com/bingbot.htm)", "search_engine"),
         ] {
             assert_eq!(category(user_agent), Some(expected), "{user_agent}");
         }
@@ -214,7 +220,7 @@ mod tests {
     #[test]
     fn every_entry_is_complete_unique_and_long_enough_to_mean_something() {
         let agents = Agent::shipped().expect("the shipped catalogue reads");
-        assert!(agents.len() >= 9, "{} entries", agents.len());
+        assert!(agents.len() >= 120, "{} entries", agents.len());
         let mut seen = std::collections::HashSet::new();
         for agent in &agents {
             assert!(
