@@ -186,12 +186,24 @@ mod tests {
             ("SQLMAP", "scanner"),
             ("python-requests/2.32.3", "http_library"),
             ("curl/8.9.1", "http_library"),
-            ("Mozilla/5.0 (compatible; UptimeRobot/2.0; http://www.uptimerobot.com/)", "monitoring"),
+            (
+                "Mozilla/5.0 (compatible; UptimeRobot/2.0; http://www.uptimerobot.com/)",
+                "monitoring",
+            ),
             ("Mozilla/5.0 zgrab/0.x", "scanner"),
-            ("facebookexternalhit/1.1 (+http://www.facebook.com/externalhit_uatext.php)", "social"),
-            ("Mozilla/5.0 (compatible; archive.org_bot +http://archive.org/details/archive.org_bot)", "archiver"),
+            (
+                "facebookexternalhit/1.1 (+http://www.facebook.com/externalhit_uatext.php)",
+                "social",
+            ),
+            (
+                "Mozilla/5.0 (compatible; archive.org_bot +http://archive.org/details/archive.org_bot)",
+                "archiver",
+            ),
             ("Feedly/1.0 (+https://feedly.com/fetcher.html; 16 subscribers)", "feed"),
-            ("Mozilla/5.0 (compatible; bingbot/2.0; +http://www.bing.com/bingbot.htm)", "search_engine"),
+            (
+                "Mozilla/5.0 (compatible; bingbot/2.0; +http://www.bing.com/bingbot.htm)",
+                "search_engine",
+            ),
         ] {
             assert_eq!(category(user_agent), Some(expected), "{user_agent}");
         }
