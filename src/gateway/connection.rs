@@ -53,6 +53,10 @@ pub struct TlsFacts {
 #[error("closed without an answer")]
 pub struct Close;
 
+/// In the extensions of a request whose head was faulty on the wire, though HTTP's parser took it: the head is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WireFault(pub &'static str);
+
 /// A request's body on its way from the client.
 ///
 /// Fails when the client is slower than `limits.min_rate`: time counts only while someone waits for the client's bytes,

@@ -1,10 +1,11 @@
 //! A request's head as hyper parsed it, made sure of before anything is decided: the refusals that hyper leaves to us.
 //!
 //! What never gets here, because hyper refuses it: folded lines, space before a colon, NUL and CR in values, lengths that
-//! differ or are no number, pseudo-headers or connection headers out of place in HTTP/2. What cannot be seen here, because
-//! hyper has cut or dropped it, harmless since the origin is sent what was parsed and nothing else: a fragment of the
-//! target, a bare LF as line end, a `Content-Length` beside `Transfer-Encoding` (read as chunked, and the connection then
-//! closed), the same length said twice, the scheme of an HTTP/2 request without `:authority`.
+//! differ or are no number, pseudo-headers or connection headers out of place in HTTP/2. What hyper cuts or drops of an
+//! HTTP/1 head, so that only its bytes tell, the server tells by a [`WireFault`]: a fragment of the target, a bare LF as line
+//! end, a `Content-Length` beside `Transfer-Encoding`, the same length said twice. What cannot be seen, harmless since the
+//! origin is sent what was parsed and nothing else: a fragment in HTTP/2's `:path`, the scheme of an HTTP/2 request without
+//! `:authority`.
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
@@ -15,7 +16,7 @@ use http::{
     request::Parts,
 };
 
-use super::headers::HeaderPolicy;
+use super::{connection::WireFault, headers::HeaderPolicy};
 use crate::policy::{
     decision::Reason,
     facts::HttpVersion,
@@ -89,6 +90,9 @@ impl From<Malformed> for HeadError {
 /// # Errors
 /// The first thing found wrong. An answer with status 426 is to name the version in `Sec-WebSocket-Version: 13`.
 pub fn check(parts: &Parts, policy: &HeaderPolicy) -> Result<CheckedHead, HeadError> {
+    if let Some(WireFault(detail)) = parts.extensions.get() {
+        return Err(HeadError::malformed(detail));
+    }
     let version = http_version(parts.version)?;
     check_method(&parts.method)?;
     let host = host(&parts.uri, &parts.headers, version)?;

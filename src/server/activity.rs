@@ -10,6 +10,7 @@ use std::{
 
 use tokio::time::Instant;
 
+use super::wire::Verdicts;
 use crate::config::settings::Limits;
 
 /// Nothing of it is ever contended: a connection stays on one worker. Atomics, because a tunnel's stream must be `Send`.
@@ -25,6 +26,8 @@ pub(super) struct Activity {
     tunnel: AtomicBool,
     /// A request's body was given up before its end: the client may still be sending it.
     pub(super) unread: Arc<AtomicBool>,
+    /// On the heads of an HTTP/1 connection.
+    pub(super) verdicts: Verdicts,
 }
 
 /// Which protocol decides what idle means.
@@ -44,6 +47,7 @@ impl Activity {
             head_since: AtomicU64::new(0),
             tunnel: AtomicBool::new(false),
             unread: Arc::default(),
+            verdicts: Verdicts::default(),
         })
     }
 

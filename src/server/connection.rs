@@ -27,6 +27,7 @@ use super::{
     rate::StreamExecutor,
     service::{ConnectionService, Gate},
     stream::ClientStream,
+    wire::WireStream,
     worker::{AcceptingListener, ConnectionCounts, ConnectionPermit, Worker},
 };
 use crate::{
@@ -193,14 +194,15 @@ impl<G: Gate> Connection<G> {
             kind,
             streams: streams.clone(),
         });
-        let io = TokioIo::new(stream);
         let ended = match kind {
             HttpKind::Http1 => {
+                let io = TokioIo::new(WireStream::new(stream, Arc::clone(&self.activity)));
                 let call = service_fn(move |request| service.call(request));
                 self.drive(kind, http1(&self.limits).serve_connection(io, call).with_upgrades())
                     .await
             }
             HttpKind::Http2 => {
+                let io = TokioIo::new(stream);
                 let call = service_fn(move |request| service.call(request));
                 self.drive(kind, http2(&self.limits, streams).serve_connection(io, call))
                     .await

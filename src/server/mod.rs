@@ -11,6 +11,7 @@ mod proxy;
 mod rate;
 mod service;
 mod stream;
+mod wire;
 mod worker;
 
 use std::{io, sync::Arc, thread, time::Duration};

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::gateway::{
     AnswerBody as GatewayBody, Gateway,
-    connection::{Close, ConnectionFacts, RequestBody},
+    connection::{Close, ConnectionFacts, RequestBody, WireFault},
     pace::Pace,
 };
 
@@ -63,11 +63,12 @@ impl<G: Gate> ConnectionService<G> {
     /// What hyper calls for each request.
     pub(super) fn call(
         self: &Rc<Self>,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
     ) -> impl Future<Output = Result<Response<AnswerBody<G::Body>>, Close>> + use<G> {
         let service = Rc::clone(self);
         let in_flight = self.activity.request();
         let stream = self.stream_pace();
+        self.mark_fault(&mut request);
         async move {
             let mut response = match service.health(&request) {
                 Some(answer) => answer.map(Answer::Own),
@@ -79,6 +80,18 @@ impl<G: Gate> ConnectionService<G> {
                 stream,
                 _in_flight: in_flight,
             }))
+        }
+    }
+
+    /// Tells the gate what is wrong with the head on the wire. No request must be looked for in what follows it.
+    fn mark_fault(&self, request: &mut Request<Incoming>) {
+        let verdict = match self.kind {
+            HttpKind::Http1 => self.activity.verdicts.take(),
+            HttpKind::Http2 => Ok(()),
+        };
+        if let Err(fault) = verdict {
+            self.activity.unread.store(true, Ordering::Relaxed);
+            request.extensions_mut().insert(fault);
         }
     }
 
@@ -102,7 +115,8 @@ impl<G: Gate> ConnectionService<G> {
     /// The listener's health path, asked for by load balancers: 200 while serving, 503 while draining.
     fn health(&self, request: &Request<Incoming>) -> Option<Response<Option<Bytes>>> {
         let path = self.facts.listener.health.as_deref()?;
-        if request.uri().path() != path || !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let asked = request.uri().path() == path && matches!(*request.method(), Method::GET | Method::HEAD);
+        if !asked || request.extensions().get::<WireFault>().is_some() {
             return None;
         }
         let (status, body) = if self.worker.phase().is_serving() {
