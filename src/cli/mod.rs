@@ -6,6 +6,7 @@
 mod check;
 mod reload;
 mod rules;
+mod run;
 mod session;
 mod version;
 
@@ -59,6 +60,8 @@ enum Output {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Serve, until a signal ends it: what happens without a verb, too
+    Run,
     /// Read everything, say everything that is wrong; no network is needed
     Check,
     /// Print every rule: where it stands, when it is asked, what it does, and the expression it stands for
@@ -108,10 +111,7 @@ pub fn main() -> ExitCode {
         Some(Verb::Rules(arguments)) => rules::run(&arguments, &session),
         Some(Verb::Reload(arguments)) => reload::run(&arguments, &session),
         Some(Verb::Version) => version::run(&session),
-        None => {
-            session.complain("name a verb; `portcullis --help` lists them");
-            Exit::CouldNot
-        }
+        Some(Verb::Run) | None => run::run(&session),
     };
     exit.into()
 }

@@ -89,15 +89,21 @@ impl Server {
     /// Stops accepting and finishes what is under way, for as long as `timeout`, then drops the rest.
     pub async fn drain(&mut self, timeout: Duration) {
         self.phase.send_if_modified(|phase| advance(phase, Phase::Draining));
-        // Nothing is ever sent: the end of the channel is the end of the last worker.
-        let _ = tokio::time::timeout(timeout, self.working.recv()).await;
+        // However it ends, nothing is left after it.
+        let _ = tokio::time::timeout(timeout, self.ended()).await;
         self.stop().await;
+    }
+
+    /// Waits until no worker is left, which happens by itself only when they failed.
+    pub async fn ended(&mut self) {
+        // Nothing is ever sent: the end of the channel is the end of the last worker.
+        self.working.recv().await;
     }
 
     /// Drops every connection.
     pub async fn stop(&mut self) {
         self.phase.send_if_modified(|phase| advance(phase, Phase::Stopped));
-        self.working.recv().await;
+        self.ended().await;
     }
 }
 

@@ -1,0 +1,240 @@
+//! `portcullis run`: loads, binds, serves, and ends when it is told to.
+//!
+//! Everything that can go wrong goes wrong before the first connection is served: a configuration that does not load, a port
+//! that is taken, a log that cannot be opened.
+
+mod banner;
+mod service_manager;
+mod signals;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::runtime::{Builder, Runtime};
+
+use self::{service_manager::ServiceManager, signals::Signals};
+use super::{Exit, session::Session};
+use crate::{
+    config::{self, settings::LogFormat},
+    gateway::Gateway,
+    policy::{fault::Fault, rule::Timestamp},
+    reload::{Effects, Outcome, Reloader, Report, now},
+    server::{BoundListener, ConnectionCaps, ConnectionCounts, Server, Shared, bind_all},
+    snapshot::{Current, Snapshot},
+    telemetry::{
+        Telemetry, logging,
+        metrics::{Loaded, ReloadResult},
+    },
+    tls::{SniResolver, TlsSetup},
+};
+
+/// How long the last log lines may take to be written; a pipe that nobody reads must not keep the process.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
+
+pub(super) fn run(session: &Session) -> Exit {
+    let (path, snapshot, warnings) = match load(session) {
+        Ok(loaded) => loaded,
+        Err(faults) => {
+            session.faults(&faults);
+            return Exit::No;
+        }
+    };
+    session.warnings(&warnings);
+    match start(path, snapshot) {
+        Ok((runtime, running, signals)) => runtime.block_on(running.serve(signals)),
+        Err(reasons) => {
+            for reason in reasons {
+                session.complain(&reason);
+            }
+            Exit::CouldNot
+        }
+    }
+}
+
+fn load(session: &Session) -> Result<(PathBuf, Snapshot, Vec<Fault>), Vec<Fault>> {
+    let path = session.config().map_err(|fault| vec![fault])?;
+    let (snapshot, warnings) = config::load(&path, now(), None)?;
+    Ok((path, snapshot, warnings))
+}
+
+/// The gateway, serving.
+struct Running {
+    server: Server,
+    current: Current,
+    telemetry: Telemetry,
+    reloader: Reloader,
+    manager: ServiceManager,
+}
+
+/// Binds and starts everything; or says everything that keeps it from starting.
+fn start(path: PathBuf, snapshot: Snapshot) -> Result<(Runtime, Running, Signals), Vec<String>> {
+    let settings = &snapshot.settings;
+    let (workers, log) = (settings.workers, settings.log.clone());
+    logging::init(log.format, &log.level).map_err(because("cannot set up logging"))?;
+    let telemetry = Telemetry::start(&log, workers).map_err(because("cannot open the access log"))?;
+    let bound = bind_all(&settings.listeners, workers)
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(because("cannot start"))?;
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::new().map_err(because("cannot listen to signals"))?
+    };
+    let told = banner::text(&path, &snapshot, &bound);
+    telemetry.metrics().started(snapshot.loaded);
+    telemetry.metrics().publish(loaded(&snapshot));
+    let current = Current::new(snapshot);
+    let manager = ServiceManager;
+    let effects = Reporting {
+        telemetry: telemetry.clone(),
+        current: current.clone(),
+        manager,
+    };
+    let reloader =
+        Reloader::start(path, current.clone(), effects).map_err(because("cannot start the reloads' thread"))?;
+    let addresses: Vec<_> = bound.iter().map(|listener| Arc::clone(&listener.settings)).collect();
+    let server = serve(bound, &current, &telemetry)?;
+    match log.format {
+        LogFormat::Text => eprint!("{told}"),
+        LogFormat::Json => {
+            for listener in addresses {
+                tracing::info!(address = %listener.address, protocol = banner::protocol(&listener), "listening");
+            }
+        }
+    }
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), workers, "ready");
+    manager.ready();
+    let running = Running {
+        server,
+        current,
+        telemetry,
+        reloader,
+        manager,
+    };
+    Ok((runtime, running, signals))
+}
+
+fn because<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> Vec<String> {
+    move |error| vec![format!("{what}: {error}")]
+}
+
+/// Starts the workers on the bound listeners.
+fn serve(bound: Vec<BoundListener>, current: &Current, telemetry: &Telemetry) -> Result<Server, Vec<String>> {
+    let of_handshake = current.clone();
+    let resolver = SniResolver::new(move || Arc::clone(&of_handshake.load().certificates));
+    let tls = TlsSetup::new(Arc::new(resolver)).map_err(because("cannot set up TLS"))?;
+    let of_connection = current.clone();
+    let shared = Arc::new(Shared {
+        caps: Arc::new(ConnectionCaps::default()),
+        counts: Arc::new(ConnectionCounts::default()),
+        limits: Box::new(move || of_connection.load().settings.limits.clone()),
+    });
+    let figures = Arc::clone(&shared);
+    telemetry.metrics().ask_connections(move || figures.figures());
+    let (current, telemetry) = (current.clone(), telemetry.clone());
+    let gate = move |worker| Gateway::new(current.clone(), telemetry.worker(worker));
+    Server::start(bound, &tls, shared, gate).map_err(because("cannot serve"))
+}
+
+impl Running {
+    /// Serves until a signal ends it.
+    async fn serve(mut self, mut signals: Signals) -> Exit {
+        let exit = loop {
+            let signal = tokio::select! {
+                signal = signals.next() => signal,
+                () = self.server.ended() => {
+                    tracing::error!("the workers ended by themselves");
+                    break Exit::CouldNot;
+                }
+            };
+            match signal {
+                signals::Signal::Reload => {
+                    self.manager.reloading();
+                    self.reloader.request();
+                }
+                signals::Signal::ReopenLogs => self.telemetry.reopen(),
+                signals::Signal::Drain => {
+                    self.drain(&mut signals).await;
+                    break Exit::Yes;
+                }
+                signals::Signal::Stop => {
+                    self.manager.stopping();
+                    self.server.stop().await;
+                    break Exit::Yes;
+                }
+            }
+        };
+        self.reloader.stop();
+        self.telemetry.flush(FLUSH_PATIENCE);
+        tracing::info!("stopped");
+        exit
+    }
+
+    /// Finishes what is under way; a second signal to end hastens.
+    async fn drain(&mut self, signals: &mut Signals) {
+        let timeout = self.current.load().settings.limits.drain_timeout;
+        tracing::info!(timeout = ?timeout, "draining");
+        self.manager.stopping();
+        tokio::select! {
+            () = self.server.drain(timeout) => {}
+            () = signals.end() => self.server.stop().await,
+        }
+    }
+}
+
+/// What a reload does besides swapping the snapshot.
+struct Reporting {
+    telemetry: Telemetry,
+    current: Current,
+    manager: ServiceManager,
+}
+
+impl Effects for Reporting {
+    fn prepare(&mut self, snapshot: &Snapshot) -> Result<(), Fault> {
+        let applied = self.telemetry.apply(&snapshot.settings.log);
+        applied.map_err(|error| Fault::without_place(format!("cannot open the access log: {error}")))
+    }
+
+    fn reported(&mut self, report: &Report) {
+        let metrics = self.telemetry.metrics();
+        match report.result {
+            Outcome::Loaded => {
+                metrics.reloaded(ReloadResult::Success, report.at);
+                metrics.publish(loaded(&self.current.load()));
+                metrics.restart_required(!report.restart_required.is_empty());
+            }
+            Outcome::Kept => metrics.reloaded(ReloadResult::Failure, report.at),
+        }
+        self.manager.ready();
+    }
+}
+
+/// What a load says of itself in the metrics.
+fn loaded(snapshot: &Snapshot) -> Loaded {
+    let policy = &snapshot.policy;
+    Loaded {
+        generation: snapshot.generation,
+        lists: policy
+            .lists()
+            .iter()
+            .map(|list| (list.name().to_owned(), list.len()))
+            .collect(),
+        expiries: policy
+            .rules()
+            .iter()
+            .filter_map(|rule| rule.expires.map(|expires| (rule.id.to_string(), expires)))
+            .collect(),
+        geo: snapshot
+            .geo
+            .sources()
+            .into_iter()
+            .filter_map(|source| source.built.map(|built| (source.key.to_owned(), built)))
+            .collect(),
+        certificates: snapshot
+            .certificates
+            .iter()
+            .map(|(site, certificate)| (site.to_owned(), Timestamp(certificate.not_after.as_second())))
+            .collect(),
+    }
+}
