@@ -56,7 +56,10 @@ fn table() -> impl Strategy<Value = String> {
         (url(), url(), ip).prop_map(|(url, except, ip)| format!(
             "[[lockdown]]\nurls = [{url:?}]\nexcept = [\"/open{except}\"]\nallow = {ip:?}"
         )),
-        (prop::sample::select(vec!["block", "log"]), prop::sample::select(vec!["curl", "sqlmap"]))
+        (
+            prop::sample::select(vec!["block", "log"]),
+            prop::sample::select(vec!["curl", "sqlmap"])
+        )
             .prop_map(|(action, text)| format!("[[user_agent]]\naction = \"{action}\"\ncontains = [{text:?}]")),
         Just("[[hotlink]]\nextensions = [\"png\"]\nallow_empty_referer = false".to_owned()),
     ]
@@ -69,7 +72,9 @@ fn allow() -> impl Strategy<Value = String> {
 
 /// A spelling of a path that some origin reads as `/admin` or below.
 fn admin_path() -> impl Strategy<Value = &'static str> {
-    let paths = PATHS.into_iter().filter(|path| path.to_ascii_lowercase().contains("dmin"));
+    let paths = PATHS
+        .into_iter()
+        .filter(|path| path.to_ascii_lowercase().contains("dmin"));
     prop::sample::select(paths.collect::<Vec<_>>())
 }
 
@@ -94,14 +99,24 @@ fn request() -> impl Strategy<Value = Request> {
         any::<bool>(),
     )
         .prop_map(|(ip, country, asn, agent, path, closed)| {
-            let request = Request::get(path).ip(ip).country(country).asn(asn).header("user-agent", agent);
+            let request = Request::get(path)
+                .ip(ip)
+                .country(country)
+                .asn(asn)
+                .header("user-agent", agent);
             if closed { request.block_by_default() } else { request }
         })
 }
 
 fn policy(rules: &[String]) -> Policy {
     let text = rules.join("\n");
-    let (policy, faults) = compile("random.toml", &text, &TextFiles::default(), GeoKnown::ALL, &[any_site()]);
+    let (policy, faults) = compile(
+        "random.toml",
+        &text,
+        &TextFiles::default(),
+        GeoKnown::ALL,
+        &[any_site()],
+    );
     policy.unwrap_or_else(|| panic!("{}\n{text}", faults.join("\n")))
 }
 

@@ -21,7 +21,9 @@ fn examples(source: &str) -> Vec<String> {
     let text: Vec<&str> = doc.map(|line| line.strip_prefix(' ').unwrap_or(line)).collect();
     let text = text.join("\n");
     let blocks = text.split("```toml\n").skip(1);
-    blocks.filter_map(|block| block.split("```").next().map(str::to_owned)).collect()
+    blocks
+        .filter_map(|block| block.split("```").next().map(str::to_owned))
+        .collect()
 }
 
 #[test]
