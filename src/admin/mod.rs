@@ -2,9 +2,10 @@
 //! takes `reload` and `status`.
 //!
 //! Owns both listeners and their protocols, on a thread and runtime of their own, so that they answer when the workers are
-//! busy. Refuses to know how a reload is done: an [`Operator`] does it.
+//! busy. Refuses to know how a reload is done: an [`Operator`] has it done.
 
 mod http;
+mod operator;
 mod protocol;
 mod socket;
 mod socket_file;
@@ -22,8 +23,11 @@ use std::{
 
 use tokio::{runtime::Builder, sync::oneshot};
 
-pub use self::protocol::{Answer, ListenerReport, ReloadReport, Request, StatusReport, ask};
 use self::socket_file::SocketFile;
+pub use self::{
+    operator::{Operator, RunningGateway},
+    protocol::{ListenerReport, StatusReport},
+};
 use crate::{config::settings::Admin, telemetry::metrics::Metrics};
 
 /// Whether the gateway takes traffic.
@@ -60,15 +64,6 @@ impl Readiness {
             _ => Ready::Draining,
         }
     }
-}
-
-/// Who does what the socket asks for. Called on threads where waiting is allowed.
-pub trait Operator: Send + Sync + 'static {
-    /// Reloads the configuration, and waits for the result.
-    fn reload(&self) -> ReloadReport;
-
-    /// What is running.
-    fn status(&self) -> StatusReport;
 }
 
 /// What both listeners show.

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
@@ -11,7 +12,7 @@ use tokio::{
 
 use super::{
     AdminState, Operator,
-    protocol::{Answer, Request},
+    protocol::{Request, error},
     socket_file::SocketFile,
 };
 
@@ -61,7 +62,7 @@ async fn converse(stream: UnixStream, operator: Arc<dyn Operator>) -> std::io::R
     timeout(PEER_TIMEOUT, reader.read_until(b'\n', &mut line)).await??;
     let answer = match parse(&line) {
         Ok(request) => perform(request, operator).await,
-        Err(message) => Answer::Error { message },
+        Err(message) => error(&message),
     };
     let mut text = serde_json::to_vec(&answer)?;
     text.push(b'\n');
@@ -73,20 +74,15 @@ fn parse(line: &[u8]) -> Result<Request, String> {
     if line.len() as u64 >= MAX_REQUEST && !line.ends_with(b"\n") {
         return Err(format!("a request has at most {MAX_REQUEST} bytes"));
     }
-    serde_json::from_slice(line).map_err(|error| {
-        format!("expected one line such as {{\"verb\":\"reload\"}} or {{\"verb\":\"status\"}}: {error}")
-    })
+    Request::parse(line)
 }
 
 /// On a thread where waiting is allowed: a reload reads files and compiles.
-async fn perform(request: Request, operator: Arc<dyn Operator>) -> Answer {
+async fn perform(request: Request, operator: Arc<dyn Operator>) -> Value {
     let work = move || match request {
-        Request::Reload {} => Answer::Reload(operator.reload()),
-        Request::Status {} => Answer::Status(operator.status()),
+        Request::Reload {} => operator.reload(),
+        Request::Status {} => operator.status(),
     };
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|_| Answer::Error {
-            message: "the gateway failed; see its log".to_owned(),
-        })
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|_| error("the gateway failed; see its log"))
 }

@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use serde_json::json;
+
 use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -13,20 +15,12 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Steady;
 
 impl Operator for Steady {
-    fn reload(&self) -> ReloadReport {
-        ReloadReport {
-            generation: 4,
-            faults: vec!["a.toml:1:1: error: no".to_owned()],
-            ..ReloadReport::default()
-        }
+    fn reload(&self) -> serde_json::Value {
+        json!({ "result": "kept", "generation": 4 })
     }
 
-    fn status(&self) -> StatusReport {
-        StatusReport {
-            version: "1.2.3".to_owned(),
-            rules: 12,
-            ..StatusReport::default()
-        }
+    fn status(&self) -> serde_json::Value {
+        json!({ "version": "1.2.3" })
     }
 }
 
@@ -130,22 +124,12 @@ fn nothing_else_is_here() {
 }
 
 #[test]
-fn the_socket_answers_each_verb_with_one_line() -> io::Result<()> {
+fn the_socket_answers_each_verb_with_one_line() {
     let admin = Fixture::start();
-    assert_eq!(
-        ask(&admin.socket(), Request::Reload {}, PATIENCE)?,
-        Answer::Reload(Steady.reload())
-    );
-    assert_eq!(
-        ask(&admin.socket(), Request::Status {}, PATIENCE)?,
-        Answer::Status(Steady.status())
-    );
-    let line = say(&admin.socket(), "{\"verb\":\"reload\"}\n");
-    assert!(
-        line.starts_with("{\"answer\":\"reload\",\"ok\":false,\"generation\":4,") && line.ends_with("}\n"),
-        "{line}"
-    );
-    Ok(())
+    let reload = say(&admin.socket(), "{\"verb\":\"reload\"}\n");
+    assert_eq!(reload, "{\"generation\":4,\"result\":\"kept\"}\n");
+    let status = say(&admin.socket(), "{\"verb\":\"status\"}\n");
+    assert_eq!(status, "{\"version\":\"1.2.3\"}\n");
 }
 
 #[test]
@@ -158,16 +142,10 @@ fn what_is_no_request_gets_an_error() {
         "{\"verb\":\"reload\",\"now\":true}\n",
     ] {
         let answer = say(&admin.socket(), line);
-        assert!(
-            answer.starts_with("{\"answer\":\"error\",\"message\":\"expected one line such as"),
-            "{answer}"
-        );
+        assert!(answer.starts_with("{\"error\":\"expected one line such as"), "{answer}");
     }
     let long = say(&admin.socket(), &"x".repeat(4096));
-    assert_eq!(
-        long,
-        "{\"answer\":\"error\",\"message\":\"a request has at most 4096 bytes\"}\n"
-    );
+    assert_eq!(long, "{\"error\":\"a request has at most 4096 bytes\"}\n");
 }
 
 #[test]

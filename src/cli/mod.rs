@@ -4,10 +4,13 @@
 //! (findings, or a configuration that does not load), 2 is a wrong command line or something that could not be asked.
 
 mod check;
+mod geo;
+mod healthcheck;
 mod reload;
 mod rules;
 mod run;
 mod session;
+mod status;
 mod version;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -68,6 +71,12 @@ enum Verb {
     Rules(rules::Arguments),
     /// Have the running gateway read its configuration again; says what changed, or why nothing did
     Reload(reload::Arguments),
+    /// Say what is known of addresses, and from which source
+    Geo(geo::Arguments),
+    /// Have the running gateway say what runs
+    Status(status::Arguments),
+    /// Ask the running gateway whether it is ready: exit 0 or 1
+    Healthcheck(healthcheck::Arguments),
     /// Print the version
     Version,
 }
@@ -110,6 +119,9 @@ pub fn main() -> ExitCode {
         Some(Verb::Check) => check::run(&session),
         Some(Verb::Rules(arguments)) => rules::run(&arguments, &session),
         Some(Verb::Reload(arguments)) => reload::run(&arguments, &session),
+        Some(Verb::Geo(arguments)) => geo::run(&arguments, &session),
+        Some(Verb::Status(arguments)) => status::run(&arguments, &session),
+        Some(Verb::Healthcheck(arguments)) => healthcheck::run(&arguments, &session),
         Some(Verb::Version) => version::run(&session),
         Some(Verb::Run) | None => run::run(&session),
     };

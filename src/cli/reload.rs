@@ -54,7 +54,7 @@ pub(super) fn ask(socket: &Path, question: &Value, timeout: Duration) -> io::Res
     serde_json::from_str(&line).map_err(io::Error::other)
 }
 
-fn not_asked(socket: &Path, error: &io::Error) -> String {
+pub(super) fn not_asked(socket: &Path, error: &io::Error) -> String {
     let at = socket.display();
     match error.kind() {
         io::ErrorKind::NotFound => format!("no gateway listens on {at}: there is no such socket. Is it running?"),
@@ -63,7 +63,7 @@ fn not_asked(socket: &Path, error: &io::Error) -> String {
             format!("{at} may not be used by this user: run this as the user of the gateway, or as root")
         }
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            format!("the gateway on {at} did not answer in time; its log says how the reload went")
+            format!("the gateway on {at} did not answer in time; its log may say why")
         }
         _ => format!("cannot ask the gateway on {at}: {error}"),
     }

@@ -218,9 +218,19 @@ impl Metrics {
         self.last_reload.store(now.0, Relaxed);
     }
 
-    /// Whether keys were changed that only a restart takes.
+    /// Says whether keys were changed that only a restart takes.
     pub fn restart_required(&self, required: bool) {
         self.restart_required.store(required, Relaxed);
+    }
+
+    /// Whether the last load of the configuration succeeded.
+    pub fn last_reload_successful(&self) -> bool {
+        self.last_reload_successful.load(Relaxed)
+    }
+
+    /// Whether keys were changed that only a restart takes.
+    pub fn is_restart_required(&self) -> bool {
+        self.restart_required.load(Relaxed)
     }
 
     /// Where the figures of connections come from; set once, when the server starts.

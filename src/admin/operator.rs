@@ -1,0 +1,101 @@
+//! Does what the admin socket asks for.
+
+use std::{sync::Arc, time::Instant};
+
+use serde_json::Value;
+
+use super::{
+    Readiness, Ready,
+    protocol::{ListenerReport, StatusReport, error},
+};
+use crate::{
+    config::settings::{Listener, Protocol},
+    policy::rule::Timestamp,
+    reload::Reloader,
+    snapshot::Current,
+    telemetry::metrics::Metrics,
+};
+
+/// Who does what the socket asks for. Called on threads where waiting is allowed.
+pub trait Operator: Send + Sync + 'static {
+    /// Reloads the configuration, waits, and says how it went.
+    fn reload(&self) -> Value;
+
+    /// What is running.
+    fn status(&self) -> Value;
+}
+
+/// The running gateway.
+#[derive(Debug)]
+pub struct RunningGateway {
+    /// Reloads.
+    pub reloader: Reloader,
+    /// What is in force.
+    pub current: Current,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Whether traffic is taken.
+    pub readiness: Arc<Readiness>,
+    /// When the process started.
+    pub started: Instant,
+    /// The listeners, with the ports really bound.
+    pub listeners: Vec<Arc<Listener>>,
+}
+
+impl Operator for RunningGateway {
+    fn reload(&self) -> Value {
+        match self.reloader.report().blocking_recv() {
+            Ok(report) => report.json(),
+            Err(_) => error("the gateway is ending, or too many wait for a reload already"),
+        }
+    }
+
+    fn status(&self) -> Value {
+        serde_json::to_value(self.report()).unwrap_or_else(|wrong| error(&wrong.to_string()))
+    }
+}
+
+impl RunningGateway {
+    fn report(&self) -> StatusReport {
+        let snapshot = self.current.load();
+        StatusReport {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime: self.started.elapsed().as_secs(),
+            state: match self.readiness.get() {
+                Ready::Starting => "starting",
+                Ready::Serving => "serving",
+                Ready::Draining => "draining",
+            },
+            generation: snapshot.generation,
+            loaded: rfc3339(snapshot.loaded),
+            last_reload_successful: self.metrics.last_reload_successful(),
+            restart_required: self.metrics.is_restart_required(),
+            listeners: self
+                .listeners
+                .iter()
+                .map(|listener| listener_report(listener))
+                .collect(),
+            rules: snapshot.policy.counts().map(|(_, count)| count).sum(),
+            lists: snapshot.policy.lists().iter().count(),
+            connections: self.metrics.connections().open,
+        }
+    }
+}
+
+fn listener_report(listener: &Listener) -> ListenerReport {
+    ListenerReport {
+        address: listener.address.to_string(),
+        protocol: match listener.protocol {
+            Protocol::Tls { .. } => "https",
+            Protocol::Plain => "http",
+            Protocol::Redirect { .. } => "redirect",
+        },
+    }
+}
+
+fn rfc3339(at: Timestamp) -> String {
+    jiff::Timestamp::from_second(at.0)
+        .map(|at| at.to_string())
+        .unwrap_or_default()
+}
