@@ -181,7 +181,7 @@ fn upstreams(written: &Written, faults: &mut Faults) {
         .upstreams
         .iter()
         .filter(|up| !used.contains(up.upstream.name.as_str()) && !written.incomplete.sites && !mistyped);
-    for up in unused {
+    for up in unused.filter(|_| !written.sites.is_empty()) {
         let fault = Fault::warning(up.place.clone(), format!("upstream `{}` is not used", up.upstream.name));
         faults.push(fault.expected("no `[[site]]` leads here"));
     }

@@ -2,7 +2,7 @@
 //!
 //! Replaced after parsing: a value can never become syntax, another key, or another table.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, ops::Range, sync::Arc};
 
 use toml::{
     Spanned,
@@ -15,21 +15,24 @@ use crate::policy::fault::{Fault, Faults, Place, Source};
 /// Where variables come from: the process's environment, or a test's.
 pub(super) type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// Replaces what is to be replaced in every string of `table`, at any depth. Keys stay as written.
+/// Replaces what is to be replaced in every string of `table`, at any depth. Keys stay as written. Comes back with the spans
+/// of the strings that could not be completed: what else seems wrong with them is no fault of its own.
 pub(super) fn interpolate(
     table: &mut DeTable<'_>,
     source: &Arc<Source>,
     variables: Variables<'_>,
     files: &mut Files,
     faults: &mut Faults,
-) {
+) -> Vec<Range<usize>> {
     let mut replacer = Replacer {
         source,
         variables,
         files,
         faults,
+        incomplete: Vec::new(),
     };
     replacer.table(table);
+    replacer.incomplete
 }
 
 struct Replacer<'a> {
@@ -37,6 +40,7 @@ struct Replacer<'a> {
     variables: Variables<'a>,
     files: &'a mut Files,
     faults: &'a mut Faults,
+    incomplete: Vec<Range<usize>>,
 }
 
 impl Replacer<'_> {
@@ -82,6 +86,7 @@ impl Replacer<'_> {
                 match self.replacement(name) {
                     Ok(value) => replaced.push_str(&value),
                     Err((message, help)) => {
+                        self.incomplete.push(place.span.clone());
                         let place = narrow(place, &format!("${{{name}}}"));
                         self.faults.push(Fault::error(place, message).help(help));
                     }

@@ -130,7 +130,7 @@ fn attempt(
     let source = read_main(path, files).map_err(|fault| faults.push(fault)).ok()?;
     let mut document = parse(&source, faults);
     let syntax = faults.has_errors();
-    interpolate::interpolate(document.get_mut(), &source, variables, files, faults);
+    let incomplete = interpolate::interpolate(document.get_mut(), &source, variables, files, faults);
     let table = Table::new(&source, "portcullis.toml", document.span(), document.get_ref());
     let mut found = Faults::new();
     let written = written::written(table, &mut found);
@@ -139,7 +139,13 @@ fn attempt(
         // What does not parse seems missing as well; only the cause is worth a word.
         return None;
     }
-    faults.extend(found);
+    let own = |fault: &Fault| {
+        fault
+            .place
+            .as_ref()
+            .is_none_or(|place| !incomplete.contains(&place.span))
+    };
+    faults.extend(found.into_iter().filter(own));
     compile::compile(written, now, previous, files, faults)
 }
 

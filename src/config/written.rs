@@ -48,6 +48,7 @@ pub(super) fn written(mut table: Table<'_>, faults: &mut Faults) -> Written {
     let t = &mut table;
     let rules = rules(t, faults);
     let workers = number(t, "workers", 1..=1024, faults);
+    let (listeners_written, sites_written) = (t.value("listen").is_some(), t.value("site").is_some());
     let listeners = t
         .tables("listen", faults)
         .into_iter()
@@ -60,6 +61,11 @@ pub(super) fn written(mut table: Table<'_>, faults: &mut Faults) -> Written {
     let (upstreams, no_upstreams) = readable(upstreams);
     let sites = t.tables("site", faults).into_iter().map(|table| site(table, faults));
     let (sites, no_sites) = readable(sites.collect());
+    let incomplete = Incomplete {
+        listeners: no_listeners || (listeners_written && listeners.is_empty()),
+        upstreams: no_upstreams,
+        sites: no_sites || (sites_written && sites.is_empty()),
+    };
     let written = Written {
         rules,
         workers: workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from)),
@@ -72,11 +78,7 @@ pub(super) fn written(mut table: Table<'_>, faults: &mut Faults) -> Written {
         limits: limits(section(t, "limits", "[limits]", faults), faults),
         headers: headers(section(t, "headers", "[headers]", faults), faults),
         log: log(section(t, "log", "[log]", faults), faults),
-        incomplete: Incomplete {
-            listeners: no_listeners,
-            upstreams: no_upstreams,
-            sites: no_sites,
-        },
+        incomplete,
         start: Place::new(t.source(), 0..0),
     };
     table.finish(faults);

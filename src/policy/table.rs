@@ -318,12 +318,35 @@ impl<'s> Table<'s> {
 /// Parses a document, with every syntax error as a fault. What parsed comes back even so: its other faults can be found.
 pub fn parse<'s>(source: &'s Arc<Source>, faults: &mut Faults) -> Spanned<DeTable<'s>> {
     let (document, errors) = DeTable::parse_recoverable(&source.text);
+    let mut last_line = None;
     for error in errors {
         let end = source.text.len();
         let place = Place::new(source, error.span().unwrap_or(end..end));
-        faults.push(Fault::error(place, format!("invalid TOML: {}", error.message())));
+        let line = place.line_column().0;
+        // The rest of a line that went wrong is read wrongly too.
+        if last_line.replace(line) == Some(line) {
+            continue;
+        }
+        let fault = Fault::error(place, format!("invalid TOML: {}", error.message()));
+        faults.push(match syntax_help(error.message()) {
+            Some(help) => fault.help(help),
+            None => fault,
+        });
     }
     document
+}
+
+/// What a parser's message does not say.
+fn syntax_help(message: &str) -> Option<&'static str> {
+    if message.contains("missing comma") || message.contains("unclosed array") {
+        Some("a `]` or a comma is missing here or on a line before")
+    } else if message.contains("duplicate key") {
+        Some("a key or table stands only once: merge it with the first")
+    } else if message.contains("must be quoted") || message.contains("quoted") {
+        Some("write text in double quotes: \"text\"")
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]

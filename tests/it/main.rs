@@ -1,0 +1,3 @@
+//! The integration tests: each module is an area, and drives the real binary.
+
+mod configs;
