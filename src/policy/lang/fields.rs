@@ -245,7 +245,7 @@ pub static ALL: &[Field] = &[
         ..strings("http.request.headers.values", HEADERS.values)
     },
     Field {
-        doc: "The method, in upper case.",
+        doc: "The method, in upper case; others are refused.",
         example: r#"http.request.method in {"PUT" "DELETE"}"#,
         sort: Sort::Method,
         ..string("http.request.method", |input| text(input.facts.method))
@@ -403,7 +403,7 @@ pub static ALL: &[Field] = &[
         })
     },
     Field {
-        doc: "The whole URL as sent, port included.",
+        doc: "The whole URL: path and query as sent, the host with its port.",
         example: r#"raw.http.request.full_uri contains "%2e""#,
         ..string("raw.http.request.full_uri", |input| {
             let facts = input.facts;
@@ -481,53 +481,4 @@ const fn ip(name: &'static str, read: for<'a> fn(&Input<'a>) -> IpAddr) -> Field
 
 const fn map(name: &'static str, read: &'static MapField) -> Field {
     field(name, Read::Map(read))
-}
-
-/// Why a name that Cloudflare knows does not work here, and what does.
-pub(super) fn not_available(name: &str) -> Option<&'static str> {
-    let help = match name {
-        "ip.geoip.country" | "ip.src.geo.country" => "use `ip.src.country`",
-        "ip.geoip.continent" => "use `ip.src.continent`",
-        "ip.geoip.asnum" => "use `ip.src.asnum`",
-        "ip.geoip.is_in_european_union" => "use `ip.src.is_in_european_union`",
-        "http.request.timestamp.msec" => "use `http.request.timestamp.sec`",
-        "cf.client.bot" | "cf.bot_management.verified_bot" | "cf.verified_bot_category" | "cf.bot_management.score" => {
-            "use `portcullis.user_agent.category`; anyone can claim to be a bot, so it is fit for blocking only"
-        }
-        "cf.threat_score" => "use an address list of your own: `ip.src in $name`",
-        "cf.edge.server_port" | "tcp.dstport" => "listeners have their own ports; `ssl` says whether TLS is spoken",
-        "cf.zone.name" => "use `portcullis.site`",
-        "cf.random_seed" => "decisions depend on the request alone",
-        "http.request.headers.truncated" => "headers are never truncated here: too many or too large ones are refused",
-        _ if name.starts_with("http.request.body") => {
-            "bodies stream through and are never read; judge the head, such as the header `content-length`"
-        }
-        _ if name.starts_with("http.response") => "requests are judged before there is a response",
-        _ if name.starts_with("cf.tls") => "use `ssl` to tell TLS from plain HTTP",
-        _ if name.starts_with("cf.") => "fields that begin with `cf.` are Cloudflare's own",
-        _ if name.starts_with("http.request.jwt") => {
-            "tokens are not parsed; see `http.request.headers[\"authorization\"]`"
-        }
-        _ if name.starts_with("ip.geoip.") || is_finer_place(name) => {
-            "places are known by country, continent and autonomous system: `ip.src.country`, `ip.src.continent`, `ip.src.asnum`"
-        }
-        _ => return None,
-    };
-    Some(help)
-}
-
-fn is_finer_place(name: &str) -> bool {
-    const FINER: [&str; 10] = [
-        "city",
-        "lat",
-        "lon",
-        "metro_code",
-        "postal_code",
-        "region",
-        "region_code",
-        "subdivision_1_iso_code",
-        "subdivision_2_iso_code",
-        "timezone.name",
-    ];
-    name.strip_prefix("ip.src.").is_some_and(|rest| FINER.contains(&rest))
 }

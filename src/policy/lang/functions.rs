@@ -2,7 +2,7 @@
 
 use super::{
     ast::{Base, Literal, Quantifier, Value},
-    transform as t,
+    elsewhere, transform as t,
     types::{Datum, Scalar, Type},
 };
 
@@ -387,22 +387,17 @@ pub static ALL: &[Function] = &[
     },
 ];
 
-/// Why a function that Cloudflare knows does not work here, and what does.
+/// What to use instead of a function that other languages have.
 pub(super) fn not_available(name: &str) -> Option<&'static str> {
-    Some(match name {
-        "regex_replace" | "wildcard_replace" | "remove_query_args" | "uuidv4" | "encode_base64" | "sha256" => {
-            "rules judge requests and never rewrite them; match with `matches` or `wildcard`"
-        }
-        "is_timed_hmac_valid_v0" => "tokens are not verified here; let the application do it",
-        "bit_slice" => "packets are not looked at, only requests",
-        "exists" => "use `has_key(map, \"name\")`",
-        "ip_in_range" => "use `ip.src in {…}`",
-        "startswith" | "startsWith" => "use `starts_with`",
-        "endswith" | "endsWith" => "use `ends_with`",
-        "contains" => "it is an operator: `http.user_agent contains \"curl\"`",
-        "matches" => "it is an operator: `http.user_agent matches \"…\"`",
-        "tolower" | "to_lower" | "lowercase" => "use `lower`",
-        "toupper" | "to_upper" | "uppercase" => "use `upper`",
-        _ => return None,
+    elsewhere::function(name).or(match name {
+        "exists" => Some("use `has_key(map, \"name\")`"),
+        "ip_in_range" => Some("use `ip.src in {…}`"),
+        "startswith" | "startsWith" => Some("use `starts_with`"),
+        "endswith" | "endsWith" => Some("use `ends_with`"),
+        "contains" => Some("it is an operator: `http.user_agent contains \"curl\"`"),
+        "matches" => Some("it is an operator: `http.user_agent matches \"…\"`"),
+        "tolower" | "to_lower" | "lowercase" => Some("use `lower`"),
+        "toupper" | "to_upper" | "uppercase" => Some("use `upper`"),
+        _ => None,
     })
 }

@@ -8,6 +8,7 @@ use std::{fmt, sync::Arc};
 pub mod ast;
 mod check;
 mod diagnostics;
+pub mod elsewhere;
 mod environment;
 pub mod fields;
 pub mod functions;

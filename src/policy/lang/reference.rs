@@ -2,17 +2,36 @@
 
 use std::{env, fs, path::Path};
 
-use super::{fields, fields::GeoFact, functions};
+use super::{
+    elsewhere::{self, Elsewhere},
+    fields,
+    fields::GeoFact,
+    functions,
+};
+use crate::policy::{
+    list::{List, Lists},
+    network::IpRange,
+};
 
 #[test]
 fn the_reference_says_what_the_tables_say() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/expressions.md");
     let written = fs::read_to_string(&path).expect("the language's documentation");
-    let current = replaced(
-        &replaced(&written, "fields", &field_table()),
-        "functions",
-        &function_table(),
-    );
+    let tables = [
+        ("fields", field_table()),
+        (
+            "missing fields",
+            table_of_missing("field of Cloudflare's", elsewhere::FIELDS),
+        ),
+        ("functions", function_table()),
+        (
+            "missing functions",
+            table_of_missing("function of Cloudflare's", elsewhere::FUNCTIONS),
+        ),
+    ];
+    let current = tables
+        .iter()
+        .fold(written.clone(), |text, (name, table)| replaced(&text, name, table));
     if env::var_os("UPDATE_DOCS").is_some() {
         fs::write(&path, &current).expect("a writable file");
     } else {
@@ -64,6 +83,14 @@ fn function_table() -> String {
     format!("| function | what it does |\n|---|---|\n{}", rows.collect::<String>())
 }
 
+fn table_of_missing(heading: &str, table: &[Elsewhere]) -> String {
+    let rows = table.iter().map(|entry| {
+        let names: Vec<String> = entry.names.iter().map(|name| code(name)).collect();
+        format!("| {} | {} |\n", names.join(", "), cell(entry.instead))
+    });
+    format!("| {heading} | instead |\n|---|---|\n{}", rows.collect::<String>())
+}
+
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('<', "&lt;")
 }
@@ -76,14 +103,15 @@ fn code(text: &str) -> String {
 /// Every block of code in the documentation that is not TOML is made of expressions.
 #[test]
 fn the_expressions_in_the_documentation_compile() {
-    let lists = crate::policy::list::Lists::new();
+    let office = IpRange::parse("203.0.113.0/24").expect("a network");
+    let lists = Lists::from_iter([List::ip("office", [office])]);
     let environment = super::Environment::new(&lists);
     let text = include_str!("../../../docs/expressions.md");
     let blocks = text
         .split("\n```")
         .skip(1)
         .step_by(2)
-        .map(|block| block.trim_start_matches('\n'));
+        .filter_map(|block| block.strip_prefix('\n'));
     let mut count = 0;
     for block in blocks {
         let commented = block.contains(" # ");
@@ -102,5 +130,5 @@ fn the_expressions_in_the_documentation_compile() {
             count += 1;
         }
     }
-    assert_eq!(count, 5);
+    assert_eq!(count, 15);
 }

@@ -4,6 +4,7 @@ use super::{
     ast::{Base, Call, Literal, Step, Value},
     check::{Checker, described, sort_of},
     diagnostics::Diagnostic,
+    elsewhere,
     fields::{self, Field},
     functions::{self, Body, Function},
     literals::{self, Part},
@@ -259,7 +260,7 @@ fn wrong_type(function: &Function, at: usize, argument: &Syntax, value: &Value) 
 }
 
 fn unknown_field(span: &syntax::Span, name: &str) -> Diagnostic {
-    if let Some(help) = fields::not_available(name) {
+    if let Some(help) = elsewhere::field(name) {
         return Diagnostic::new(span.clone(), format!("`{name}` is not available here"))
             .expected("this is a field of Cloudflare's")
             .help(help);
