@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::{
     config::settings::{Limits, Listener, TlsVersion},
-    gateway::connection::{Close, ConnectionFacts, RequestBody, RequestBodyError},
+    gateway::connection::{Close, ConnectionFacts, RequestBody, RequestBodyError, WireFault},
     policy::{fault::Faults, network::IpSet},
     tls::{CertificateStore, SniResolver, testing::site},
 };
@@ -73,6 +73,9 @@ impl Gate for TestGate {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(path.clone());
+        if let Some(WireFault(detail)) = request.extensions().get() {
+            return Ok(refused(detail));
+        }
         let text = match path.as_str() {
             "/close" => return Err(Close),
             "/source" => format!("{} via {}", connection.source.0.ip(), connection.peer.0.ip()),
@@ -93,6 +96,13 @@ impl Gate for TestGate {
                 .boxed_unsync(),
         ))
     }
+}
+
+fn refused(detail: &'static str) -> Response<<TestGate as Gate>::Body> {
+    let body = Full::new(Bytes::from(detail)).map_err(|never| match never {});
+    let mut response = Response::new(body.boxed_unsync());
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    response
 }
 
 /// A body without end.
@@ -470,6 +480,34 @@ fn the_health_path_is_answered_by_the_listener() {
         "{answer}"
     );
     assert_eq!(*server.gate.reached.lock().expect("not poisoned"), Vec::<String>::new());
+}
+
+#[test]
+fn a_faulty_head_is_refused_and_the_last_on_its_connection() {
+    let server = Running::plain(limits());
+    let answers = server.exchange(
+        b"GET /a HTTP/1.1\r\nHost: a\r\n\r\nPOST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\
+          Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /c HTTP/1.1\r\nHost: a\r\n\r\n",
+    );
+    let (good, bad) = answers.split_once("hello").expect("an answer to the first");
+    assert!(good.starts_with("HTTP/1.1 200 "), "{answers}");
+    assert!(
+        bad.starts_with("HTTP/1.1 400 ") && bad.contains("connection: close\r\n"),
+        "{answers}"
+    );
+    assert!(bad.ends_with("Content-Length beside Transfer-Encoding"), "{answers}");
+    assert_eq!(*server.gate.reached.lock().expect("not poisoned"), ["/a", "/b"]);
+}
+
+#[test]
+fn the_health_path_is_no_way_around_a_faulty_head() {
+    let listener = Listener {
+        health: Some("/healthz".to_owned()),
+        ..listener()
+    };
+    let server = Running::start(listener, limits());
+    let answer = server.exchange(b"GET /healthz HTTP/1.1\nHost: a\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
 }
 
 mod proxy_protocol {

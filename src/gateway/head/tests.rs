@@ -143,6 +143,16 @@ fn other_target_forms_are_refused() {
 }
 
 #[test]
+fn a_fault_on_the_wire_is_refused_before_anything_else() {
+    let mut parts = parsed("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").remove(0);
+    assert_eq!(fate_of(&parts), "a.test /");
+    parts.extensions.insert(WireFault("two lengths"));
+    parts.method = Method::TRACE;
+    assert_eq!(fate_of(&parts), "400 two lengths");
+}
+
+/// So the server looks for it on the wire.
+#[test]
 fn a_fragment_is_cut_before_we_see_it() {
     assert_eq!(with("/a#/../b", ""), "a.test /a");
 }

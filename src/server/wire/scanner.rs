@@ -135,24 +135,25 @@ impl HeadScanner {
         scan
     }
 
-    /// Takes at least the first byte, or changes the state in which it is to be looked at.
+    /// Takes at least the first byte, which is given for itself as well.
     fn step(&mut self, byte: u8, bytes: &[u8]) -> Result<Step, Fault> {
         let mut read = 1;
         self.state = match self.state {
             State::Start => match byte {
                 b'\r' => State::StartLf,
                 b'\n' => return Err(BARE_LF),
-                _ => State::Method,
+                _ => return self.method(bytes),
             },
             State::StartLf => after_lf(byte, State::Start)?,
-            State::Method | State::Target => return self.request_line(bytes),
+            State::Method => return self.method(bytes),
+            State::Target => return self.target(bytes),
             State::Line(lines, cr) => return self.skip_line(lines, cr, bytes),
             State::LineStart(lines) => match (byte, lines) {
                 (b'\r', _) => State::EndLf(lines),
                 (b'\n', _) => return Err(BARE_LF),
                 (b'c' | b'C', Lines::Head) => State::Name(Framing::ContentLength, 1),
                 (b't' | b'T', Lines::Head) => State::Name(Framing::TransferEncoding, 1),
-                _ => State::Line(lines, false),
+                _ => return self.skip_line(lines, false, bytes),
             },
             State::LineLf => after_lf(byte, State::LineStart(Lines::Head))?,
             State::EndLf(Lines::Trailers) => after_lf(byte, State::Start)?,
@@ -161,13 +162,13 @@ impl HeadScanner {
                 self.body = Body::Unannounced;
                 return Ok(Step::HeadEnd);
             }
-            State::Name(framing, matched) => match framing.name().get(matched) {
-                Some(expected) if byte.eq_ignore_ascii_case(expected) => State::Name(framing, matched + 1),
-                None if byte == b':' => self.framing_value(framing)?,
+            State::Name(framing, matched) => match (common(&framing.name()[matched..], bytes), byte) {
+                (0, b':') if matched == framing.name().len() => self.framing_value(framing)?,
                 // Another name after all.
-                Some(_) | None => {
-                    read = 0;
-                    State::Line(Lines::Head, false)
+                (0, _) => return self.skip_line(Lines::Head, false, bytes),
+                (more, _) => {
+                    read = more;
+                    State::Name(framing, matched + more)
                 }
             },
             State::LengthValue(part, length) => self.length_value(part, length, byte)?,
@@ -192,13 +193,21 @@ impl HeadScanner {
         Ok(Step::Read(read))
     }
 
-    /// Method and target, each up to its space. `#` is a letter that methods may have.
-    fn request_line(&mut self, bytes: &[u8]) -> Result<Step, Fault> {
-        let (end, next) = match self.state {
-            State::Target => (memchr3(b' ', b'#', b'\n', bytes), State::Line(Lines::Head, false)),
-            _ => (memchr2(b' ', b'\n', bytes), State::Target),
-        };
+    /// `#` is a letter that methods may have.
+    fn method(&mut self, bytes: &[u8]) -> Result<Step, Fault> {
+        let end = memchr2(b' ', b'\n', bytes);
+        self.word(bytes, end, State::Method, State::Target)
+    }
+
+    fn target(&mut self, bytes: &[u8]) -> Result<Step, Fault> {
+        let end = memchr3(b' ', b'#', b'\n', bytes);
+        self.word(bytes, end, State::Target, State::Line(Lines::Head, false))
+    }
+
+    /// A word of the request line, up to its space.
+    fn word(&mut self, bytes: &[u8], end: Option<usize>, within: State, next: State) -> Result<Step, Fault> {
         let Some(end) = end else {
+            self.state = within;
             return Ok(Step::Read(bytes.len()));
         };
         match bytes[end] {
@@ -310,6 +319,12 @@ impl HeadScanner {
             _ => Err(CHUNK),
         }
     }
+}
+
+/// How many bytes of the name come next, in whichever case.
+fn common(name: &[u8], bytes: &[u8]) -> usize {
+    let pairs = name.iter().zip(bytes);
+    pairs.take_while(|(name, byte)| name.eq_ignore_ascii_case(byte)).count()
 }
 
 /// What a look at the input did.
