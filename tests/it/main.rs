@@ -1,3 +1,5 @@
 //! The integration tests: each module is an area, and drives the real binary.
 
 mod configs;
+mod harness;
+mod serving;

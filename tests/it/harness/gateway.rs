@@ -1,0 +1,245 @@
+//! The program as a child process with a configuration of its own.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    net::SocketAddr,
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long the program may take for what it does at once: far more than it needs, so that only a hang fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Files for a start.
+pub(crate) struct Setup {
+    directory: TempDir,
+    environment: Vec<(String, String)>,
+}
+
+impl Setup {
+    /// With this portcullis.toml, and no rules unless it names some. JSON logs are added: the harness reads them.
+    pub(crate) fn new(config: &str) -> Self {
+        let setup = Self {
+            directory: tempfile::tempdir().expect("a directory"),
+            environment: Vec::new(),
+        };
+        let rules = if config.contains("rules =") { "" } else { "rules = []\n" };
+        let log = if config.contains("[log]") {
+            ""
+        } else {
+            "\n[log]\nformat = \"json\"\n"
+        };
+        setup.file("portcullis.toml", &format!("{rules}{config}{log}"))
+    }
+
+    /// With this file beside it.
+    pub(crate) fn file(self, name: &str, text: &str) -> Self {
+        write(self.directory.path(), name, text);
+        self
+    }
+
+    /// With this variable in the environment.
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+        command
+            .arg("-c")
+            .arg(self.directory.path().join("portcullis.toml"))
+            .env_remove("PORTCULLIS_LOG")
+            .env_remove("RUST_LOG")
+            .env_remove("NOTIFY_SOCKET")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Starts it and waits until it serves.
+    pub(crate) fn start(self) -> Gateway {
+        let mut child = self.command().spawn().expect("the program runs");
+        let messages = Lines::read(child.stderr.take().expect("piped"));
+        let records = Lines::read(child.stdout.take().expect("piped"));
+        let gateway = Gateway {
+            setup: self,
+            child,
+            messages,
+            records,
+        };
+        gateway.wait_for_message("ready");
+        gateway
+    }
+
+    /// Starts it with logs as text, and gives everything it said until it was ready.
+    pub(crate) fn start_text(self) -> String {
+        let mut child = self.command().spawn().expect("the program runs");
+        let messages = Lines::read(child.stderr.take().expect("piped"));
+        let gateway = Gateway {
+            setup: self,
+            child,
+            records: Lines::default(),
+            messages,
+        };
+        let is_ready = |line: &Value| line.as_str().is_some_and(|line| line.contains(" ready "));
+        gateway.messages.wait(is_ready);
+        let lines = gateway.messages.matching(|_| true);
+        lines
+            .iter()
+            .filter_map(Value::as_str)
+            .map(|line| format!("{line}\n"))
+            .collect()
+    }
+
+    /// Runs it to its end: for a start that must fail.
+    pub(crate) fn run(self) -> (ExitStatus, String) {
+        let output = self.command().output().expect("the program runs");
+        (output.status, String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+fn write(directory: &Path, name: &str, text: &str) {
+    let path = directory.join(name);
+    std::fs::create_dir_all(path.parent().expect("below the directory")).expect("a directory");
+    std::fs::write(path, text).expect("a writable directory");
+}
+
+/// The running program. Killed when dropped, by its own process id.
+pub(crate) struct Gateway {
+    setup: Setup,
+    child: Child,
+    messages: Lines,
+    records: Lines,
+}
+
+impl Gateway {
+    /// Starts with this portcullis.toml.
+    pub(crate) fn start(config: &str) -> Self {
+        Setup::new(config).start()
+    }
+
+    /// The configuration's directory.
+    pub(crate) fn directory(&self) -> &Path {
+        self.setup.directory.path()
+    }
+
+    /// Writes a file of the configuration.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        write(self.directory(), name, text);
+    }
+
+    /// The bound address of the `index`th listener.
+    pub(crate) fn address(&self, index: usize) -> SocketAddr {
+        let listening = self.messages.matching(|message| message["message"] == "listening");
+        let address = listening.get(index).and_then(|message| message["address"].as_str());
+        address.and_then(|address| address.parse().ok()).expect("a listener")
+    }
+
+    /// The first message for operators with this text.
+    pub(crate) fn wait_for_message(&self, text: &str) -> Value {
+        self.messages.wait(|message| message["message"] == text)
+    }
+
+    /// The first access record that satisfies this.
+    pub(crate) fn wait_for_record(&self, wanted: impl Fn(&Value) -> bool) -> Value {
+        self.records.wait(wanted)
+    }
+
+    /// How many messages have this text so far.
+    pub(crate) fn messages(&self, text: &str) -> usize {
+        self.messages.matching(|message| message["message"] == text).len()
+    }
+
+    /// Sends a signal, such as `HUP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
+        let status = Command::new("sh").args(["-c", &kill]).status().expect("a shell");
+        assert!(status.success(), "{kill}");
+    }
+
+    /// Has it reload by signal, and waits until the new configuration is in force.
+    pub(crate) fn reload(&self) {
+        let before = self.messages("configuration reloaded");
+        self.signal("HUP");
+        self.messages.wait_until(|messages| {
+            messages
+                .iter()
+                .filter(|message| message["message"] == "configuration reloaded")
+                .count()
+                > before
+        });
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(mut self) -> ExitStatus {
+        self.child.wait().expect("it was started")
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// JSON lines that a thread reads; lines that are none are kept as strings.
+#[derive(Clone, Default)]
+struct Lines(Arc<(Mutex<Collected>, Condvar)>);
+
+#[derive(Default)]
+struct Collected {
+    lines: Vec<Value>,
+    ended: bool,
+}
+
+impl Lines {
+    fn read(from: impl Read + Send + 'static) -> Self {
+        let lines = Self::default();
+        let filled = lines.clone();
+        thread::spawn(move || {
+            for line in BufReader::new(from).lines().map_while(Result::ok) {
+                let value = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                filled.change(|read| read.lines.push(value));
+            }
+            filled.change(|read| read.ended = true);
+        });
+        lines
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Collected)) {
+        let (read, changed) = &*self.0;
+        change(&mut read.lock().unwrap_or_else(PoisonError::into_inner));
+        changed.notify_all();
+    }
+
+    fn matching(&self, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
+        let (read, _) = &*self.0;
+        let read = read.lock().unwrap_or_else(PoisonError::into_inner);
+        read.lines.iter().filter(|line| wanted(line)).cloned().collect()
+    }
+
+    fn wait(&self, wanted: impl Fn(&Value) -> bool) -> Value {
+        self.wait_until(|lines| lines.iter().any(&wanted));
+        self.matching(wanted).swap_remove(0)
+    }
+
+    fn wait_until(&self, satisfied: impl Fn(&[Value]) -> bool) {
+        let (read, changed) = &*self.0;
+        let read = read.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = |read: &mut Collected| !satisfied(&read.lines) && !read.ended;
+        let (read, _) = changed
+            .wait_timeout_while(read, PATIENCE, waiting)
+            .unwrap_or_else(PoisonError::into_inner);
+        assert!(satisfied(&read.lines), "not among the lines: {:#?}", read.lines);
+    }
+}
