@@ -153,16 +153,12 @@ fn compiled(rules: &str) -> Policy {
     policy.unwrap_or_else(|| panic!("generated rules do not load: {:?}", faults.into_sorted()))
 }
 
-/// The rules of the checkout's own configuration; `None`, and why, when it does not load.
-fn shipped() -> Option<Case> {
+/// The rules of the checkout's own configuration.
+fn shipped() -> Policy {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/portcullis.toml");
     match config::load(&path, NOW, None) {
-        Ok((snapshot, _)) => Some(Case::new("shipped_rules", snapshot.policy)),
-        Err(faults) => {
-            eprintln!("left out shipped_rules: config/portcullis.toml does not load");
-            faults.iter().for_each(|fault| eprintln!("  {fault}"));
-            None
-        }
+        Ok((snapshot, _)) => snapshot.policy,
+        Err(faults) => panic!("the shipped configuration does not load: {faults:?}"),
     }
 }
 
@@ -273,17 +269,16 @@ impl Case {
 fn cases() -> Vec<Case> {
     let crawler =
         "Mozilla/5.0 AppleWebKit/537.36 (KHTML, like Gecko; compatible; GPTBot/1.2; +https://openai.com/gptbot)";
-    let mut cases = vec![
+    vec![
         Case::new("no_rules", compiled("")),
+        Case::new("shipped_rules", shipped()),
         Case::mixed("10_rules", 10),
         Case::mixed("100_rules", 100),
         Case::mixed("1000_rules", 1000),
         Case::listed("list_of_1000", 1000),
         Case::listed("list_of_100000", 100_000),
         Case::new("agent_catalogue", compiled(CATALOGUE)).refuses("refused", Head::of_browser().agent(crawler)),
-    ];
-    cases.extend(shipped());
-    cases
+    ]
 }
 
 /// No header is believed, as in a gateway that clients reach directly.
