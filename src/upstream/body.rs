@@ -40,7 +40,7 @@ impl Upload {
     }
 
     /// The number of bytes, when it is known before they come.
-    pub fn len(&self) -> Option<u64> {
+    pub fn length(&self) -> Option<u64> {
         self.0.size_hint().exact()
     }
 }

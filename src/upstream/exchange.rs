@@ -97,7 +97,7 @@ fn frame(headers: &mut HeaderMap, method: &Method, body: Option<&Upload>) {
     // The gateway answers the expectation by reading the body; nothing is left for the origin to answer.
     headers.remove(EXPECT);
     let length = headers.remove(CONTENT_LENGTH);
-    match body.map(Upload::len) {
+    match body.map(Upload::length) {
         // Methods whose body means something say 0; others only if the client did.
         None if length.is_some() || matches!(*method, Method::POST | Method::PUT | Method::PATCH) => {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
@@ -110,7 +110,8 @@ fn frame(headers: &mut HeaderMap, method: &Method, body: Option<&Upload>) {
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
     }
-    // Only a chunked body can have trailers; announced for another one, they would be waited for in vain.
+    // Only a chunked body can have trailers, and hyper sends only those that `Trailer` announces: those that an HTTP/2 client
+    // does not announce end here, as RFC 9110 §6.5.2 allows. Announced for another body, they would be waited for in vain.
     if !headers.contains_key(TRANSFER_ENCODING) {
         headers.remove(TRAILER);
     }

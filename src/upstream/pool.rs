@@ -218,6 +218,9 @@ impl Pool {
     fn keep(self: &Rc<Self>, connection: Connection, keepalive: Duration, max_idle: usize) {
         let since = Instant::now();
         let mut idle = self.idle.borrow_mut();
+        if idle.len() >= max_idle {
+            idle.retain(|idle| !idle.connection.sender.is_closed());
+        }
         if idle.len() < max_idle && !keepalive.is_zero() {
             idle.push(Idle { connection, since });
             if !self.is_reaping.replace(true) {
