@@ -7,14 +7,23 @@ mod banner;
 mod service_manager;
 mod signals;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::runtime::{Builder, Runtime};
 
 use self::{service_manager::ServiceManager, signals::Signals};
 use super::{Exit, session::Session};
 use crate::{
-    config::{self, settings::LogFormat},
+    admin::{AdminListeners, AdminServer, AdminState, Readiness, Ready, RunningGateway},
+    config::{
+        self,
+        settings::{Listener, LogFormat},
+    },
     gateway::Gateway,
     policy::{fault::Fault, rule::Timestamp},
     reload::{Effects, Outcome, Reloader, Report, now},
@@ -63,56 +72,114 @@ struct Running {
     telemetry: Telemetry,
     reloader: Reloader,
     manager: ServiceManager,
+    readiness: Arc<Readiness>,
+    /// Answers until the very end.
+    _admin: AdminServer,
 }
 
 /// Binds and starts everything; or says everything that keeps it from starting.
 fn start(path: PathBuf, snapshot: Snapshot) -> Result<(Runtime, Running, Signals), Vec<String>> {
-    let settings = &snapshot.settings;
-    let (workers, log) = (settings.workers, settings.log.clone());
+    let log = &snapshot.settings.log;
     logging::init(log.format, &log.level).map_err(because("cannot set up logging"))?;
-    let telemetry = Telemetry::start(&log, workers).map_err(because("cannot open the access log"))?;
-    let bound = bind_all(&settings.listeners, workers)
-        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(because("cannot start"))?;
-    let signals = {
-        let _inside = runtime.enter();
-        Signals::new().map_err(because("cannot listen to signals"))?
-    };
-    let told = banner::text(&path, &snapshot, &bound);
+    let telemetry = Telemetry::start(log, snapshot.settings.workers).map_err(because("cannot open the access log"))?;
+    let sockets = Sockets::open(&snapshot)?;
+    let (runtime, signals) = listen_to_signals()?;
+    let started = Started::new(&path, &snapshot, &sockets);
     telemetry.metrics().started(snapshot.loaded);
     telemetry.metrics().publish(loaded(&snapshot));
     let current = Current::new(snapshot);
-    let manager = ServiceManager;
     let effects = Reporting {
         telemetry: telemetry.clone(),
         current: current.clone(),
-        manager,
+        manager: ServiceManager,
     };
     let reloader =
         Reloader::start(path, current.clone(), effects).map_err(because("cannot start the reloads' thread"))?;
-    let addresses: Vec<_> = bound.iter().map(|listener| Arc::clone(&listener.settings)).collect();
-    let server = serve(bound, &current, &telemetry)?;
-    match log.format {
-        LogFormat::Text => eprint!("{told}"),
-        LogFormat::Json => {
-            for listener in addresses {
-                tracing::info!(address = %listener.address, protocol = banner::protocol(&listener), "listening");
-            }
-        }
-    }
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), workers, "ready");
-    manager.ready();
+    let readiness = Arc::<Readiness>::default();
+    let operator = RunningGateway {
+        reloader: reloader.clone(),
+        current: current.clone(),
+        metrics: Arc::clone(telemetry.metrics()),
+        readiness: Arc::clone(&readiness),
+        started: Instant::now(),
+        listeners: started.listeners.clone(),
+    };
+    let admin = AdminState {
+        metrics: Arc::clone(telemetry.metrics()),
+        readiness: Arc::clone(&readiness),
+        operator: Arc::new(operator),
+    };
+    let admin = sockets.admin.serve(admin).map_err(because("cannot start"))?;
+    let server = serve(sockets.listeners, &current, &telemetry)?;
     let running = Running {
         server,
         current,
         telemetry,
         reloader,
-        manager,
+        manager: ServiceManager,
+        readiness,
+        _admin: admin,
     };
+    running.tell(&started);
     Ok((runtime, running, signals))
+}
+
+/// Every socket that the process listens on.
+struct Sockets {
+    listeners: Vec<BoundListener>,
+    admin: AdminListeners,
+}
+
+impl Sockets {
+    /// Opens all, or says of each that cannot be opened why.
+    fn open(snapshot: &Snapshot) -> Result<Self, Vec<String>> {
+        let settings = &snapshot.settings;
+        let listeners = bind_all(&settings.listeners, settings.workers);
+        match (listeners, AdminListeners::open(&settings.admin)) {
+            (Ok(listeners), Ok(admin)) => Ok(Self { listeners, admin }),
+            (listeners, admin) => {
+                let errors = listeners.err().unwrap_or_default();
+                let errors = errors.iter().map(ToString::to_string);
+                Err(errors.chain(admin.err().map(|error| error.to_string())).collect())
+            }
+        }
+    }
+}
+
+/// What a start says.
+struct Started {
+    banner: String,
+    format: LogFormat,
+    listeners: Vec<Arc<Listener>>,
+    admin: Option<SocketAddr>,
+}
+
+impl Started {
+    fn new(path: &Path, snapshot: &Snapshot, sockets: &Sockets) -> Self {
+        let listeners: Vec<_> = sockets
+            .listeners
+            .iter()
+            .map(|bound| Arc::clone(&bound.settings))
+            .collect();
+        let admin = sockets.admin.address();
+        Self {
+            banner: banner::text(path, snapshot, &listeners, admin),
+            format: snapshot.settings.log.format,
+            listeners,
+            admin,
+        }
+    }
+}
+
+/// From now on no signal ends the process its default way.
+fn listen_to_signals() -> Result<(Runtime, Signals), Vec<String>> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(because("cannot start"))?;
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::new().map_err(because("cannot listen to signals"))?
+    };
+    Ok((runtime, signals))
 }
 
 fn because<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> Vec<String> {
@@ -138,6 +205,24 @@ fn serve(bound: Vec<BoundListener>, current: &Current, telemetry: &Telemetry) ->
 }
 
 impl Running {
+    /// Says that it serves: to people in text, to programs as messages, to the service manager.
+    fn tell(&self, started: &Started) {
+        match started.format {
+            LogFormat::Text => eprint!("{}", started.banner),
+            LogFormat::Json => {
+                for listener in &started.listeners {
+                    tracing::info!(address = %listener.address, protocol = banner::protocol(listener), "listening");
+                }
+                if let Some(address) = started.admin {
+                    tracing::info!(%address, protocol = "admin", "listening");
+                }
+            }
+        }
+        self.readiness.set(Ready::Serving);
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
+        self.manager.ready();
+    }
+
     /// Serves until a signal ends it.
     async fn serve(mut self, mut signals: Signals) -> Exit {
         let exit = loop {
@@ -159,6 +244,7 @@ impl Running {
                     break Exit::Yes;
                 }
                 signals::Signal::Stop => {
+                    self.readiness.set(Ready::Draining);
                     self.manager.stopping();
                     self.server.stop().await;
                     break Exit::Yes;
@@ -174,7 +260,8 @@ impl Running {
     /// Finishes what is under way; a second signal to end hastens.
     async fn drain(&mut self, signals: &mut Signals) {
         let timeout = self.current.load().settings.limits.drain_timeout;
-        tracing::info!(timeout = ?timeout, "draining");
+        tracing::info!(?timeout, "draining");
+        self.readiness.set(Ready::Draining);
         self.manager.stopping();
         tokio::select! {
             () = self.server.drain(timeout) => {}

@@ -436,3 +436,30 @@ fn usr1_opens_the_access_log_again() {
     get("/second");
     wait_for("/second");
 }
+
+#[test]
+fn operators_are_answered_on_the_admin_address_and_socket() {
+    let config = format!("{DEMO}\n[admin]\naddress = \"127.0.0.1:0\"\nsocket = \"admin.sock\"\n");
+    let gateway = Gateway::start(&config);
+    let admin = format!("http://{}", gateway.admin());
+    assert!(curl(&[&format!("{admin}/readyz")]).ends_with("\n200"));
+    let metrics = curl(&[&format!("{admin}/metrics")]);
+    assert!(
+        metrics.contains("portcullis_config_last_reload_successful 1"),
+        "{metrics}"
+    );
+    let (code, printed) = gateway.verb(&["reload"]);
+    assert_eq!(code, Some(0), "{printed}");
+    gateway.write("portcullis.toml", "nonsense");
+    let (code, printed) = gateway.verb(&[
+        "reload",
+        "--socket",
+        &gateway.directory().join("admin.sock").to_string_lossy(),
+    ]);
+    assert_eq!(code, Some(1), "{printed}");
+    let metrics = curl(&[&format!("{admin}/metrics")]);
+    assert!(
+        metrics.contains("portcullis_config_last_reload_successful 0"),
+        "{metrics}"
+    );
+}

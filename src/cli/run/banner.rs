@@ -1,11 +1,10 @@
 //! What a start prints: where it listens, what it loaded, and what to try first.
 
-use std::{fmt::Write, path::Path};
+use std::{fmt::Write, net::SocketAddr, path::Path, sync::Arc};
 
 use crate::{
     config::settings::{Listener, Protocol, Server, Site, TlsVersion},
     policy::rule::Kind,
-    server::BoundListener,
     snapshot::Snapshot,
     tls::{Certificate, CertificateOrigin},
 };
@@ -41,14 +40,18 @@ const TRIES: [(&str, &str, &str); 6] = [
 ];
 
 /// The whole text.
-pub(super) fn text(path: &Path, snapshot: &Snapshot, bound: &[BoundListener]) -> String {
+pub(super) fn text(
+    path: &Path,
+    snapshot: &Snapshot,
+    listeners: &[Arc<Listener>],
+    admin_address: Option<SocketAddr>,
+) -> String {
     let mut lines = Lines(String::new());
-    let listeners: Vec<&Listener> = bound.iter().map(|listener| &*listener.settings).collect();
     let version = env!("CARGO_PKG_VERSION");
     lines.line(&format!("Portcullis {version}, configured by {}", path.display()));
     lines.line("");
     lines.entries("listening", listeners.iter().map(|listener| listening(listener)));
-    lines.entries("admin", admin(snapshot));
+    lines.entries("admin", admin(snapshot, admin_address));
     lines.entries(
         "sites",
         snapshot.sites.iter().map(|site| site_line(snapshot, &site.settings)),
@@ -57,7 +60,7 @@ pub(super) fn text(path: &Path, snapshot: &Snapshot, bound: &[BoundListener]) ->
     lines.entries("lists", lists(snapshot));
     lines.entries("geo", geo(snapshot));
     lines.entries("certificates", snapshot.certificates.iter().map(certificate));
-    let tries = tries(snapshot, &listeners);
+    let tries = tries(snapshot, listeners);
     if !tries.is_empty() {
         lines.line("\ntry");
         tries.iter().for_each(|line| lines.line(&format!("  {line}")));
@@ -102,12 +105,11 @@ fn listening(listener: &Listener) -> String {
     }
 }
 
-fn admin(snapshot: &Snapshot) -> Vec<String> {
-    let admin = &snapshot.settings.admin;
-    let address = admin
-        .address
-        .map(|address| format!("http://{address} (/healthz, /readyz, /metrics)"));
-    let socket = admin
+fn admin(snapshot: &Snapshot, address: Option<SocketAddr>) -> Vec<String> {
+    let address = address.map(|address| format!("http://{address} (/healthz, /readyz, /metrics)"));
+    let socket = snapshot
+        .settings
+        .admin
         .socket
         .as_ref()
         .map(|socket| format!("{} (portcullis reload)", socket.display()));
@@ -185,7 +187,7 @@ fn certificate((site, certificate): (&str, &Certificate)) -> String {
 }
 
 /// Only what works: each line needs its rule, and all need the demo origin and a TLS listener.
-fn tries(snapshot: &Snapshot, listeners: &[&Listener]) -> Vec<String> {
+fn tries(snapshot: &Snapshot, listeners: &[Arc<Listener>]) -> Vec<String> {
     let tls = listeners.iter().find(|listener| protocol(listener) == "https");
     let Some(port) = tls.map(|listener| listener.address.port()) else {
         return Vec::new();

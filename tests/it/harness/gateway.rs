@@ -179,6 +179,20 @@ impl Gateway {
         });
     }
 
+    /// Runs another verb of the program under the same configuration: its exit code and all that it printed.
+    pub(crate) fn verb(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let output = self.setup.command().args(arguments).output().expect("the program runs");
+        let printed = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&printed).into_owned())
+    }
+
+    /// The address of the admin listener.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        let message = self.messages.wait(|message| message["protocol"] == "admin");
+        let address = message["address"].as_str().and_then(|address| address.parse().ok());
+        address.expect("an address")
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(mut self) -> ExitStatus {
         self.child.wait().expect("it was started")
