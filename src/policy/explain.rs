@@ -181,10 +181,10 @@ impl Policy {
 
     fn why(&self, why: LeftOut) -> String {
         match why {
-            LeftOut::AllowedBy(by) => format!("`{}` allows: no block of its tier or a broader one counts", self.id(by)),
-            LeftOut::PhaseSkippedBy(by) => format!("`{}` matched and skips this phase", self.id(by)),
-            LeftOut::SkippedBy(by) => format!("`{}` matched and skips this rule", self.id(by)),
-            LeftOut::PhaseEndedBy(by) => format!("`{}` matched and ended the phase", self.id(by)),
+            LeftOut::Allowed(by) => format!("`{}` allows: no block of its tier or a broader one counts", self.id(by)),
+            LeftOut::PhaseSkipped(by) => format!("`{}` matched and skips this phase", self.id(by)),
+            LeftOut::RuleSkipped(by) => format!("`{}` matched and skips this rule", self.id(by)),
+            LeftOut::PhaseEnded(by) => format!("`{}` matched and ended the phase", self.id(by)),
         }
     }
 

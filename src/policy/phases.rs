@@ -100,13 +100,13 @@ impl Scratch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LeftOut {
     /// An allow of this tier or of a narrower one ended the blocks.
-    AllowedBy(Position),
+    Allowed(Position),
     /// The phase is skipped because of a matching rule.
-    PhaseSkippedBy(Position),
+    PhaseSkipped(Position),
     /// The rule itself is skipped because of a matching rule.
-    SkippedBy(Position),
+    RuleSkipped(Position),
     /// The phase ended with a matching rule.
-    PhaseEndedBy(Position),
+    PhaseEnded(Position),
 }
 
 /// Who watches a walk.
@@ -252,7 +252,7 @@ impl<W: Witness> Walk<'_, '_, W> {
             }
             for at in rules.iter().copied().filter(|at| policy.blocks(*at)) {
                 if let Some(by) = self.allow {
-                    self.witness.left_out(&[at], LeftOut::AllowedBy(by));
+                    self.witness.left_out(&[at], LeftOut::Allowed(by));
                 } else if self.asks(at) {
                     return Some(at);
                 }
@@ -272,7 +272,7 @@ impl<W: Witness> Walk<'_, '_, W> {
         let policy = self.policy;
         let rules = policy.order.phase(phase);
         if let Some(by) = self.skipped[index(phase)] {
-            self.witness.left_out(rules, LeftOut::PhaseSkippedBy(by));
+            self.witness.left_out(rules, LeftOut::PhaseSkipped(by));
             return None;
         }
         for (nth, at) in rules.iter().copied().enumerate() {
@@ -284,7 +284,7 @@ impl<W: Witness> Walk<'_, '_, W> {
                 Some(Action::Allow) => {
                     self.allow.get_or_insert(at);
                     self.skip_by_allow(at);
-                    self.witness.left_out(&rules[nth + 1..], LeftOut::PhaseEndedBy(at));
+                    self.witness.left_out(&rules[nth + 1..], LeftOut::PhaseEnded(at));
                     return None;
                 }
                 Some(Action::Skip(_)) => self.skip(at),
@@ -300,7 +300,7 @@ impl<W: Witness> Walk<'_, '_, W> {
             return false;
         };
         if let Some((_, by)) = self.skipped_rules.iter().find(|(skipped, _)| *skipped == at) {
-            self.witness.left_out(&[at], LeftOut::SkippedBy(*by));
+            self.witness.left_out(&[at], LeftOut::RuleSkipped(*by));
             return false;
         }
         let matched = rule.expression.matches(self.facts, self.path);

@@ -132,10 +132,7 @@ impl Contents {
             Self::Country(codes) => {
                 codes.push(countries::country(text).map_err(|error| (error.message, Some(error.help)))?);
             }
-            Self::String(texts) if text.is_empty() => {
-                let _ = texts;
-                return Err(("an empty text".to_owned(), None));
-            }
+            Self::String(_) if text.is_empty() => return Err(("an empty text".to_owned(), None)),
             Self::String(texts) => texts.push(text.to_owned()),
         }
         Ok(())
