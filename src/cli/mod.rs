@@ -4,6 +4,7 @@
 //! (findings, or a configuration that does not load), 2 is a wrong command line or something that could not be asked.
 
 mod check;
+mod explain;
 mod geo;
 mod healthcheck;
 mod reload;
@@ -46,6 +47,7 @@ Examples:
   portcullis                                  run with the configuration found
   portcullis -c /etc/portcullis/portcullis.toml check
   portcullis rules                            every rule with the expression it stands for
+  portcullis explain https://example.com/admin --ip 203.0.113.9
   portcullis reload                           put edits in force, whole or not at all
 
 Exit codes: 0 yes; 1 no (findings, a configuration that does not load); 2 wrong usage or could not run.
@@ -69,6 +71,8 @@ enum Verb {
     Check,
     /// Print every rule: where it stands, when it is asked, what it does, and the expression it stands for
     Rules(rules::Arguments),
+    /// Judge a made-up request offline: who asks, what is asked for, every rule in order, and the one that decides
+    Explain(explain::Arguments),
     /// Have the running gateway read its configuration again; says what changed, or why nothing did
     Reload(reload::Arguments),
     /// Say what is known of addresses, and from which source
@@ -118,6 +122,7 @@ pub fn main() -> ExitCode {
     let exit = match verb {
         Some(Verb::Check) => check::run(&session),
         Some(Verb::Rules(arguments)) => rules::run(&arguments, &session),
+        Some(Verb::Explain(arguments)) => explain::run(&arguments, &session),
         Some(Verb::Reload(arguments)) => reload::run(&arguments, &session),
         Some(Verb::Geo(arguments)) => geo::run(&arguments, &session),
         Some(Verb::Status(arguments)) => status::run(&arguments, &session),

@@ -32,6 +32,11 @@ use crate::{
 /// What the embedded source's answers are, wherever they are shown: no statement of where a machine stands.
 pub const BUILTIN_LABEL: &str = "registry-assigned country";
 
+/// The continent of a country, for facts that somebody states.
+pub fn continent_of(country: Country) -> Continent {
+    continents::of(country)
+}
+
 /// All geo sources of one load of the configuration.
 #[derive(Debug)]
 pub struct Geo {

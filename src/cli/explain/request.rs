@@ -1,0 +1,316 @@
+//! A request made up from options or a curl command line.
+
+use std::fmt;
+
+use http::{HeaderName, HeaderValue, Method, Request, Uri, Version, header, request::Parts};
+
+/// A request as the wire would have it.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) parts: Parts,
+    pub(super) tls: bool,
+}
+
+/// What a curl line says beside the URL.
+#[derive(Default)]
+struct Curl {
+    url: Option<String>,
+    method: Option<String>,
+    headers: Vec<String>,
+    has_body: bool,
+    http1: bool,
+}
+
+impl Asked {
+    pub(super) fn from_options(url: &str, method: Option<&str>, headers: &[String]) -> Result<Self, String> {
+        Self::new(url, method.unwrap_or("GET"), headers, false)
+    }
+
+    /// As curl would send it, as far as rules can tell.
+    pub(super) fn from_curl(words: &[String]) -> Result<Self, String> {
+        let curl = Curl::read(words)?;
+        let url = curl.url.ok_or("the curl line has no URL")?;
+        let method = curl
+            .method
+            .unwrap_or_else(|| if curl.has_body { "POST" } else { "GET" }.to_owned());
+        let mut asked = Self::new(&url, &method, &curl.headers, curl.http1)?;
+        let defaults = [(header::USER_AGENT, "curl/8"), (header::ACCEPT, "*/*")];
+        for (name, value) in defaults {
+            if !asked.parts.headers.contains_key(&name) {
+                asked.parts.headers.insert(name, HeaderValue::from_static(value));
+            }
+        }
+        // `-H 'Name:'` takes a header away.
+        asked.parts.headers = asked.parts.headers.into_iter().fold(http::HeaderMap::new(), {
+            let mut last: Option<HeaderName> = None;
+            move |mut kept, (name, value)| {
+                last = name.or(last.take());
+                if let (Some(name), false) = (&last, value.is_empty()) {
+                    kept.append(name.clone(), value);
+                }
+                kept
+            }
+        });
+        Ok(asked)
+    }
+
+    fn new(url: &str, method: &str, headers: &[String], http1: bool) -> Result<Self, String> {
+        let (tls, authority, target) = split(url)?;
+        let uri: Uri = target
+            .parse()
+            .map_err(|_| format!("no client can send `{target}`: encode it (%20, %5C, …) as it would be sent"))?;
+        let method = Method::from_bytes(method.as_bytes()).map_err(|_| format!("`{method}` is no method"))?;
+        let mut request = Request::builder().method(method).uri(uri);
+        request = request.version(if tls && !http1 {
+            Version::HTTP_2
+        } else {
+            Version::HTTP_11
+        });
+        let (mut parts, ()) = request
+            .body(())
+            .map_err(|error| format!("no such request: {error}"))?
+            .into_parts();
+        for line in headers {
+            let (name, value) = header_line(line)?;
+            parts.headers.append(name, value);
+        }
+        if !parts.headers.contains_key(header::HOST) {
+            let host = HeaderValue::from_str(authority).map_err(|_| format!("`{authority}` is no host"))?;
+            parts.headers.insert(header::HOST, host);
+        }
+        Ok(Self { parts, tls })
+    }
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "https" } else { "http" };
+        let host = self.parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let (method, uri) = (&self.parts.method, &self.parts.uri);
+        write!(f, "{method} {scheme}://{}{uri}", host.unwrap_or_default())
+    }
+}
+
+/// TLS or not, the authority, and the target as it would be sent.
+fn split(url: &str) -> Result<(bool, &str, String), String> {
+    let (tls, rest) = match url.split_once("://") {
+        Some(("https", rest)) => (true, rest),
+        Some(("http", rest)) => (false, rest),
+        Some((scheme, _)) if !scheme.contains(['/', '?', '.']) => {
+            return Err(format!("`{scheme}://` is not served; write https:// or http://"));
+        }
+        Some(_) | None if url.starts_with('/') => (true, url),
+        // As curl: a bare host is http.
+        Some(_) | None => (false, url),
+    };
+    // A fragment is never sent.
+    let rest = rest.split('#').next().unwrap_or_default();
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, target) = rest.split_at(end);
+    let authority = match authority {
+        "" if url.starts_with('/') => "localhost",
+        "" => return Err(format!("`{url}` has no host")),
+        authority => authority,
+    };
+    let target = match target {
+        "" => "/".to_owned(),
+        query if query.starts_with('?') => format!("/{query}"),
+        path => path.to_owned(),
+    };
+    Ok((tls, authority, target))
+}
+
+fn header_line(line: &str) -> Result<(HeaderName, HeaderValue), String> {
+    // curl: `Name;` is a header without a value.
+    let (name, value) = line
+        .split_once(':')
+        .or_else(|| line.strip_suffix(';').map(|name| (name, "")))
+        .ok_or_else(|| format!("`{line}` is no header; write 'Name: value'"))?;
+    let name = HeaderName::try_from(name.trim()).map_err(|_| format!("`{name}` is no header name"))?;
+    let value = HeaderValue::from_str(value.trim()).map_err(|_| format!("`{value}` is no header value"))?;
+    Ok((name, value))
+}
+
+impl Curl {
+    fn read(words: &[String]) -> Result<Self, String> {
+        let mut curl = Self::default();
+        let mut words = words.iter().map(String::as_str);
+        let mut first = true;
+        while let Some(word) = words.next() {
+            if std::mem::take(&mut first) && word == "curl" {
+                continue;
+            }
+            if let Some(long) = word.strip_prefix("--") {
+                curl.long(long, &mut words)?;
+            } else if let Some(short) = word.strip_prefix('-').filter(|short| !short.is_empty()) {
+                curl.short(short, &mut words)?;
+            } else {
+                curl.address(word)?;
+            }
+        }
+        Ok(curl)
+    }
+
+    fn address(&mut self, url: &str) -> Result<(), String> {
+        match self.url.replace(url.to_owned()) {
+            None => Ok(()),
+            Some(first) => Err(format!(
+                "one request at a time: both `{first}` and `{url}` look like URLs"
+            )),
+        }
+    }
+
+    /// `-kX POST`, `-XPOST`
+    fn short<'w>(&mut self, letters: &str, words: &mut impl Iterator<Item = &'w str>) -> Result<(), String> {
+        for (at, letter) in letters.char_indices() {
+            if let Some(long) = with_value(letter) {
+                let attached = letters.get(at + letter.len_utf8()..).filter(|rest| !rest.is_empty());
+                let value = attached.or_else(|| words.next());
+                return self.set(long, value.ok_or_else(|| format!("-{letter} needs a value"))?);
+            }
+            match letter {
+                'I' => self.method = Some("HEAD".to_owned()),
+                'k' | 's' | 'S' | 'v' | 'i' | 'L' | 'f' | 'N' | '#' | '4' | '6' | 'O' | 'g' => {}
+                '0' => self.http1 = true,
+                _ => return Err(unknown(&format!("-{letter}"))),
+            }
+        }
+        Ok(())
+    }
+
+    fn long<'w>(&mut self, option: &str, words: &mut impl Iterator<Item = &'w str>) -> Result<(), String> {
+        match option {
+            "head" => self.method = Some("HEAD".to_owned()),
+            "http1.0" | "http1.1" => self.http1 = true,
+            "insecure"
+            | "silent"
+            | "show-error"
+            | "verbose"
+            | "include"
+            | "location"
+            | "compressed"
+            | "http2"
+            | "path-as-is"
+            | "fail"
+            | "no-buffer"
+            | "http2-prior-knowledge"
+            | "globoff" => {}
+            _ => {
+                let (option, attached) = match option.split_once('=') {
+                    Some((option, value)) => (option, Some(value)),
+                    None => (option, None),
+                };
+                if !WITH_VALUE.contains(&option) {
+                    return Err(unknown(&format!("--{option}")));
+                }
+                let value = attached.or_else(|| words.next());
+                self.set(option, value.ok_or_else(|| format!("--{option} needs a value"))?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, option: &str, value: &str) -> Result<(), String> {
+        match option {
+            "request" => self.method = Some(value.to_owned()),
+            "header" => self.headers.push(value.to_owned()),
+            "user-agent" => self.headers.push(format!("User-Agent: {value}")),
+            "referer" => self.headers.push(format!("Referer: {value}")),
+            "cookie" => self.headers.push(format!("Cookie: {value}")),
+            "data" | "data-raw" | "data-binary" | "json" | "form" => self.has_body = true,
+            "url" => self.address(value)?,
+            // Credentials are no facts; where the connection goes and what becomes of the answer is not judged.
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+const WITH_VALUE: [&str; 21] = [
+    "request",
+    "header",
+    "user-agent",
+    "referer",
+    "cookie",
+    "data",
+    "data-raw",
+    "data-binary",
+    "json",
+    "form",
+    "url",
+    "user",
+    "output",
+    "max-time",
+    "connect-timeout",
+    "resolve",
+    "connect-to",
+    "cacert",
+    "write-out",
+    "proxy",
+    "interface",
+];
+
+fn with_value(letter: char) -> Option<&'static str> {
+    Some(match letter {
+        'X' => "request",
+        'H' => "header",
+        'A' => "user-agent",
+        'e' => "referer",
+        'b' => "cookie",
+        'd' => "data",
+        'F' => "form",
+        'u' => "user",
+        'o' => "output",
+        'm' => "max-time",
+        'w' => "write-out",
+        'x' => "proxy",
+        _ => return None,
+    })
+}
+
+fn unknown(option: &str) -> String {
+    format!("the curl option {option} is not understood here; leave it out if rules cannot see it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn curl(line: &str) -> Result<Asked, String> {
+        Asked::from_curl(&line.split(' ').map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_curl_line_is_read_as_curl_would_send_it() {
+        let asked = curl("curl -skXPOST -A sqlmap -e https://evil.example/ -H X-A:1 https://example.com/../a?b#c")
+            .expect("a request");
+        assert_eq!(asked.to_string(), "POST https://example.com/../a?b");
+        let header = |name: &str| asked.parts.headers.get(name).and_then(|value| value.to_str().ok());
+        assert_eq!(header("user-agent"), Some("sqlmap"));
+        assert_eq!(header("referer"), Some("https://evil.example/"));
+        assert_eq!(header("x-a"), Some("1"));
+        assert_eq!(header("accept"), Some("*/*"));
+    }
+
+    #[test]
+    fn data_means_post_and_an_empty_header_takes_it_away() {
+        let asked = curl("curl --data=x -H User-Agent: example.com").expect("a request");
+        assert_eq!(asked.parts.method, Method::POST);
+        assert!(!asked.parts.headers.contains_key(header::USER_AGENT));
+        assert!(!asked.tls);
+    }
+
+    #[test]
+    fn what_cannot_be_judged_is_said() {
+        for (line, part) in [
+            ("curl", "no URL"),
+            ("curl a b", "one request at a time"),
+            ("curl --frobnicate x", "--frobnicate is not understood"),
+            ("curl ftp://x/", "`ftp://` is not served"),
+            ("curl -X", "-X needs a value"),
+        ] {
+            let said = curl(line).expect_err(line);
+            assert!(said.contains(part), "{line}: {said}");
+        }
+    }
+}
