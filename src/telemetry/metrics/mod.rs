@@ -192,7 +192,12 @@ impl Metrics {
 
     /// A load is in force: what it says of itself replaces what the last one said, and names that only older loads had are
     /// forgotten once nothing counts with them any more.
-    pub fn publish(&self, loaded: Loaded) {
+    pub fn publish(&self, mut loaded: Loaded) {
+        // One name, one sample: of several certificates of a site the one that ends first counts.
+        for times in [&mut loaded.expiries, &mut loaded.geo, &mut loaded.certificates] {
+            times.sort();
+            times.dedup_by(|later, earlier| later.0 == earlier.0);
+        }
         let mut named = self.named();
         named.sites.retain(|_, meter| Arc::strong_count(meter) > 1);
         named.rules.retain(|_, meter| Arc::strong_count(meter) > 1);

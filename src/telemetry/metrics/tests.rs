@@ -72,7 +72,7 @@ fn what_a_load_says_of_itself_is_shown() {
         lists: vec![("partners".to_owned(), 12)],
         expiries: vec![("old".to_owned(), Timestamp(5))],
         geo: vec![("country".to_owned(), Timestamp(6))],
-        certificates: vec![("main".to_owned(), Timestamp(8))],
+        certificates: vec![("main".to_owned(), Timestamp(9)), ("main".to_owned(), Timestamp(8))],
     });
     for (name, expected) in [
         ("portcullis_config_generation", "portcullis_config_generation 7"),
