@@ -77,10 +77,11 @@ impl Targets {
 
     /// The condition that the field is one of them.
     pub(super) fn condition(&self, field: &str) -> Option<Condition> {
-        // Networks are no values: an address is in one, never equal to it.
         let literals = match self.literals.as_slice() {
             [] => None,
-            literals => Some(Condition::single(format!("{field} in {{{}}}", literals.join(" ")))),
+            // Networks are no values: an address is in one, never equal to it.
+            literals if field == "ip.src" => Some(Condition::single(format!("{field} in {{{}}}", literals.join(" ")))),
+            literals => Condition::one_of(field, literals),
         };
         let lists = self
             .lists
