@@ -19,7 +19,7 @@ use crate::{
     geo,
     policy::{
         client::{ClientIp, Hop, SourceAddr, client_tls, hops},
-        explain::{ExplainedRule, Explanation, Fate},
+        explain::{ExplainedReading, ExplainedRule, Explanation, Fate},
         facts::{ClientFacts, Country, RequestFacts},
         normalize::Malformed,
         rule::Timestamp,
@@ -132,8 +132,8 @@ fn stated(arguments: &Arguments) -> Result<Stated, String> {
     };
     Ok(Stated {
         asked,
-        // TEST-NET-1: no source knows it, and no proxy should be trusted there.
-        peer: arguments.peer.unwrap_or(IpAddr::from([192, 0, 2, 1])),
+        // Who tries it out on the same machine.
+        peer: arguments.peer.unwrap_or(IpAddr::from([127, 0, 0, 1])),
         ip: arguments.ip,
         country,
         asn: arguments.asn,
@@ -359,9 +359,16 @@ fn hop(hop: &Hop) -> String {
 fn write_explanation(explanation: &Explanation, text: &mut String) {
     let decided = explanation.verdict.rule.as_deref();
     let several = explanation.readings.len() > 1;
+    let Some(first) = explanation.readings.first() else {
+        return;
+    };
     for reading in &explanation.readings {
         if several {
             let _ = writeln!(text, "\nread as {}: {}", reading.path, reading.verdict.verdict);
+        }
+        if fates(reading) == fates(first) && !std::ptr::eq(reading, first) {
+            let _ = writeln!(text, "  every rule as above");
+            continue;
         }
         for phase in &reading.phases {
             let tier = phase.tier.map(|tier| format!(" ({tier})")).unwrap_or_default();
@@ -377,6 +384,12 @@ fn write_explanation(explanation: &Explanation, text: &mut String) {
         None if by.is_empty() => writeln!(text, "\nallowed: no rule objects"),
         None => writeln!(text, "\nallowed{by}"),
     };
+}
+
+/// What became of each rule.
+fn fates(reading: &ExplainedReading) -> Vec<Fate> {
+    let rules = reading.phases.iter().flat_map(|phase| &phase.rules);
+    rules.map(|rule| rule.fate).collect()
 }
 
 fn write_rule(rule: &ExplainedRule, decided: Option<&str>, text: &mut String) {

@@ -176,3 +176,61 @@ fn proxies_may_come_from_a_list_of_the_rules() {
         "{faults}"
     );
 }
+
+/// The keys that the readers know, by table: an unknown key in each makes them say it.
+fn known_keys() -> std::collections::BTreeMap<String, Vec<String>> {
+    let text = r#"
+zz = 1
+[[listen]]
+zz = 1
+redirect = { zz = 1 }
+[admin]
+zz = 1
+[client_ip]
+zz = 1
+[geoip]
+zz = 1
+[upstream.NAME]
+zz = 1
+[[site]]
+zz = 1
+certificates = [{ zz = 1 }]
+pages = { zz = 1 }
+not_found = { zz = 1 }
+[limits]
+zz = 1
+[headers]
+zz = 1
+[log]
+zz = 1
+"#;
+    let source = Source::new("c.toml", text);
+    let mut faults = Faults::new();
+    let document = parse(&source, &mut faults);
+    let table = Table::new(&source, "Top of the file", document.span(), document.get_ref());
+    written::written(table, &mut faults);
+    let known = |fault: &Fault| {
+        let table = fault.message.strip_prefix("unknown key `zz` in ")?.trim_matches('`');
+        let keys = fault.help.iter().find_map(|help| help.strip_prefix("known keys: "))?;
+        let mut keys: Vec<String> = keys.split(", ").map(str::to_owned).collect();
+        keys.sort();
+        Some((table.to_owned(), keys))
+    };
+    faults.iter().filter_map(known).collect()
+}
+
+#[test]
+fn every_key_is_documented_and_every_documented_key_is_one() {
+    let text = include_str!("../../docs/configuration.md");
+    let mut documented = std::collections::BTreeMap::<String, Vec<String>>::new();
+    let mut table = String::new();
+    for line in text.lines() {
+        if let Some(heading) = line.strip_prefix("## ").or_else(|| line.strip_prefix("### ")) {
+            table = heading.trim_matches('`').to_owned();
+        } else if let Some(key) = line.strip_prefix("| `").and_then(|rest| rest.split('`').next()) {
+            documented.entry(table.clone()).or_default().push(key.to_owned());
+        }
+    }
+    documented.values_mut().for_each(|keys| keys.sort());
+    assert_eq!(known_keys(), documented);
+}

@@ -3,3 +3,4 @@
 mod configs;
 mod harness;
 mod serving;
+mod verbs;

@@ -1,0 +1,149 @@
+//! The verbs that ask a configuration offline.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+const CONFIG: &str = r#"
+rules = ["rules.toml"]
+[[listen]]
+address = "127.0.0.1:8080"
+[client_ip]
+trusted_proxies = ["10.0.0.0/8"]
+[upstream.app]
+servers = ["builtin:demo"]
+[[site]]
+name = "main"
+hosts = ["example.com"]
+upstream = "app"
+"#;
+
+const RULES: &str = r#"
+[[ip_access]]
+id = "office"
+action = "allow"
+ip = ["203.0.113.0/24"]
+note = "the office"
+
+[[rule]]
+id = "xmlrpc"
+expression = 'http.request.uri.path eq "/xmlrpc.php"'
+action = "block"
+
+[[user_agent]]
+id = "scanners"
+action = "block"
+contains = ["sqlmap"]
+"#;
+
+/// Runs the program beside the configuration.
+fn portcullis(arguments: &[&str]) -> Output {
+    let folder = tempfile::tempdir().expect("a directory");
+    std::fs::write(folder.path().join("portcullis.toml"), CONFIG).expect("written");
+    std::fs::write(folder.path().join("rules.toml"), RULES).expect("written");
+    Command::new(env!("CARGO_BIN_EXE_portcullis"))
+        .current_dir(folder.path())
+        .env_clear()
+        .env("PORTCULLIS_CONFIG", "portcullis.toml")
+        .args(arguments)
+        .output()
+        .expect("it runs")
+}
+
+fn text(arguments: &[&str]) -> String {
+    let output = portcullis(arguments);
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).expect("text")
+}
+
+fn json(arguments: &[&str]) -> Value {
+    serde_json::from_str(&text(&[arguments, &["-o", "json"]].concat())).expect("JSON")
+}
+
+#[test]
+fn rules_are_listed_in_the_order_in_which_they_are_asked() {
+    assert_eq!(
+        text(&["rules"]),
+        "\
+# ip_access: addresses
+office: allow   (ip_access, rules.toml:2:1)
+    # the office
+    ip.src in {203.0.113.0/24}
+
+# rule
+xmlrpc: block   (rule, rules.toml:8:1)
+    http.request.uri.path eq \"/xmlrpc.php\"
+
+# user_agent
+scanners: block   (user_agent, rules.toml:13:1)
+    lower(http.user_agent) contains \"sqlmap\"
+"
+    );
+    let rules = json(&["rules", "xmlrpc"]);
+    assert_eq!(
+        (&rules[0]["id"], &rules[0]["line"], &rules[1]),
+        (&"xmlrpc".into(), &8.into(), &Value::Null)
+    );
+}
+
+#[test]
+fn explain_tells_the_deciding_rule_and_every_other() {
+    let told = json(&["explain", "https://example.com/xmlrpc.php"]);
+    assert_eq!(told["decision"]["verdict"], "block");
+    assert_eq!(told["decision"]["rule"], "xmlrpc");
+    let told = text(&["explain", "https://example.com/xmlrpc.php"]);
+    assert!(told.contains("=> xmlrpc (block): matched   rules.toml:8:1"), "{told}");
+    assert!(told.contains("office (allow): not matched"), "{told}");
+    assert!(told.contains("scanners (block): not reached"), "{told}");
+    assert!(told.ends_with("blocked by xmlrpc: rule\n"), "{told}");
+}
+
+#[test]
+fn explain_derives_the_client_as_a_live_request_would() {
+    let from = |peer: &str| {
+        let header = "X-Forwarded-For: 192.0.2.9, 203.0.113.7";
+        json(&["explain", "https://example.com/", "--peer", peer, "-H", header])
+    };
+    let trusted = from("10.0.0.1");
+    assert_eq!(
+        (&trusted["client"]["ip"], &trusted["decision"]["rule"]),
+        (&"203.0.113.7".into(), &"office".into())
+    );
+    assert_eq!(from("192.0.2.1")["client"]["ip"], "192.0.2.1");
+    assert_eq!(
+        json(&["explain", "https://example.com/", "--ip", "203.0.113.1"])["decision"]["rule"],
+        "office"
+    );
+}
+
+#[test]
+fn explain_takes_a_curl_line() {
+    let told = json(&["explain", "--", "curl", "-kA", "sqlmap/1.8", "https://example.com/"]);
+    assert_eq!(told["decision"]["rule"], "scanners");
+}
+
+#[test]
+fn explain_says_what_is_refused_before_any_rule() {
+    let refused = |url: &str| json(&["explain", url])["refused_before_rules"]["reason"].clone();
+    assert_eq!(refused("https://example.com/a%2fb"), "malformed");
+    assert_eq!(refused("https://other.example/"), "unknown_host");
+}
+
+#[test]
+fn a_question_that_cannot_be_asked_is_exit_code_2() {
+    for arguments in [
+        &["explain"][..],
+        &["explain", "ftp://example.com/"],
+        &["explain", "/", "--country", "Germany"],
+        &["-c", "absent.toml", "rules"],
+        &["reload"],
+        &["reload", "--socket", "no-such.sock"],
+    ] {
+        assert_eq!(portcullis(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+}
