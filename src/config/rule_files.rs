@@ -1,6 +1,9 @@
 //! Finds and reads the files that `rules` names.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::files::{self, Files, display_name, is_pattern};
 use crate::policy::{
@@ -24,7 +27,7 @@ pub(super) fn rule_sources(globs: &[Placed<String>], files: &mut Files, faults: 
         Ok(source) => Some(source),
         Err(cause) => {
             let name = display_name(&files.resolve(&path));
-            let named = globs.iter().find(|glob| path == PathBuf::from(&glob.value));
+            let named = globs.iter().find(|glob| path.as_path() == Path::new(&glob.value));
             let message = format!("cannot read `{name}`: {cause}");
             faults.push(match named.or_else(|| globs.first()) {
                 Some(glob) => Fault::error(glob.place.clone(), message),

@@ -62,7 +62,7 @@ fn text(arguments: &[&str]) -> String {
 }
 
 fn json(arguments: &[&str]) -> Value {
-    serde_json::from_str(&text(&[arguments, &["-o", "json"]].concat())).expect("JSON")
+    serde_json::from_str(&text(&[&["-o", "json"], arguments].concat())).expect("JSON")
 }
 
 #[test]
