@@ -4,6 +4,7 @@
 //! that is taken, a log that cannot be opened.
 
 mod banner;
+mod open_files;
 mod service_manager;
 mod signals;
 
@@ -81,6 +82,7 @@ struct Running {
 fn start(path: PathBuf, snapshot: Snapshot) -> Result<(Runtime, Running, Signals), Vec<String>> {
     let log = &snapshot.settings.log;
     logging::init(log.format, &log.level).map_err(because("cannot set up logging"))?;
+    open_files::raise(snapshot.settings.limits.connections);
     let telemetry = Telemetry::start(log, snapshot.settings.workers).map_err(because("cannot open the access log"))?;
     let sockets = Sockets::open(&snapshot)?;
     let (runtime, signals) = listen_to_signals()?;

@@ -45,6 +45,10 @@ use crate::{
 /// How long a connection that was told to close may take to do so when nothing is under way on it.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
+/// Bytes of an HTTP/1.1 connection that wait to be parsed, and to be written, at most: bounds what a client that does not
+/// read makes us hold.
+const H1_BUFFER: usize = 128 * 1024;
+
 /// HTTP/2 flow-control windows: what one stream, and all streams together, may send us before we take it. They bound what a
 /// client can make a connection hold; a megabyte fills a 100 Mbit/s line over 80 ms.
 const H2_STREAM_WINDOW: u32 = 256 * 1024;
@@ -321,7 +325,8 @@ fn http1(limits: &Limits) -> http1::Builder {
         .header_read_timeout(None)
         .half_close(false)
         .max_headers(limits.header_count)
-        .max_header_size(limits.header_bytes);
+        .max_header_size(limits.header_bytes)
+        .max_buf_size(limits.header_bytes.max(H1_BUFFER));
     builder
 }
 

@@ -670,7 +670,7 @@ mod http2 {
     type Sender = h2::client::SendRequest<Bytes>;
 
     async fn connect(server: &Running) -> Sender {
-        let (config, _) = client(&["h2"]);
+        let config = client(&["h2"]);
         let tcp = tokio::net::TcpStream::connect(server.address)
             .await
             .expect("it listens");

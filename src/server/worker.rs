@@ -9,7 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustls::ServerConfig;
@@ -27,6 +27,9 @@ use crate::{
     config::settings::{Limits, Listener},
     telemetry::metrics::ConnectionFigures,
 };
+
+/// How often it is said that connections cannot be accepted; it goes on being counted.
+const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// How long accepting pauses when the system is out of file descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -254,7 +257,7 @@ impl<G: Gate> Worker<G> {
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 ConnectionCounts::add(&self.shared.counts.accept_errors);
-                tracing::warn!(address = %listener.settings.address, %error, "cannot accept connections for a moment");
+                listener.warn(&error);
                 tokio::time::sleep(EXHAUSTED_PAUSE).await;
             }
         }
@@ -303,6 +306,16 @@ pub(super) struct AcceptingListener {
     socket: TcpListener,
     pub(super) settings: Arc<Listener>,
     pub(super) tls: Option<tokio_rustls::TlsAcceptor>,
+    warned: Cell<Option<Instant>>,
+}
+
+impl AcceptingListener {
+    fn warn(&self, error: &io::Error) {
+        if self.warned.get().is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {
+            self.warned.set(Some(Instant::now()));
+            tracing::warn!(address = %self.settings.address, %error, "cannot accept connections for a moment");
+        }
+    }
 }
 
 fn ready(listener: WorkerListener) -> io::Result<Rc<AcceptingListener>> {
@@ -310,6 +323,7 @@ fn ready(listener: WorkerListener) -> io::Result<Rc<AcceptingListener>> {
         socket: TcpListener::from_std(listener.socket)?,
         settings: listener.settings,
         tls: listener.tls.map(tokio_rustls::TlsAcceptor::from),
+        warned: Cell::new(None),
     }))
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use http::HeaderValue;
@@ -14,7 +14,6 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
-use super::certificate::names_of;
 use crate::{
     config::settings::{CertificateFiles, DEFAULT_REFUSAL, Disclose, NotFound, Site},
     policy::{
@@ -100,31 +99,21 @@ pub(crate) fn write(directory: &Path, stem: &str, made: &Made) -> CertificateFil
     }
 }
 
-/// A client's settings that trust any certificate and remember the names of the last one shown.
-pub(crate) fn client(alpn: &[&str]) -> (ClientConfig, Arc<AnyCertificate>) {
-    let seen = Arc::new(AnyCertificate::default());
-    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+/// A client's settings that trust any certificate.
+pub(crate) fn client(alpn: &[&str]) -> ClientConfig {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider()))
         .with_safe_default_protocol_versions()
         .expect("versions")
         .dangerous()
-        .with_custom_certificate_verifier(Arc::clone(&seen) as Arc<dyn ServerCertVerifier>)
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate))
         .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-    (config, seen)
+    config
 }
 
 /// Trusts any certificate, for tests alone.
-#[derive(Debug, Default)]
-pub(crate) struct AnyCertificate {
-    names: Mutex<Vec<String>>,
-}
-
-impl AnyCertificate {
-    /// The names of the certificate that was shown last.
-    pub(crate) fn names(&self) -> Vec<String> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
+#[derive(Debug)]
+struct AnyCertificate;
 
 fn provider() -> CryptoProvider {
     aws_lc_rs::default_provider()
@@ -133,13 +122,12 @@ fn provider() -> CryptoProvider {
 impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
         &self,
-        leaf: &CertificateDer<'_>,
+        _: &CertificateDer<'_>,
         _: &[CertificateDer<'_>],
         _: &ServerName<'_>,
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = names_of(leaf);
         Ok(ServerCertVerified::assertion())
     }
 

@@ -463,3 +463,16 @@ fn operators_are_answered_on_the_admin_address_and_socket() {
         "{metrics}"
     );
 }
+
+#[test]
+fn a_flood_of_connections_beyond_the_open_files_passes() {
+    let gateway = Setup::new(&format!("workers = 1\n{DEMO}")).open_files(64).start();
+    let flood: Vec<_> = (0..200).map(|_| connect(gateway.address(1))).collect();
+    gateway.wait_for_message("cannot accept connections for a moment");
+    drop(flood);
+    let answer = exchange(
+        gateway.address(1),
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    );
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}

@@ -20,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Setup {
     directory: TempDir,
     environment: Vec<(String, String)>,
+    open_files: Option<u32>,
 }
 
 impl Setup {
@@ -28,6 +29,7 @@ impl Setup {
         let setup = Self {
             directory: tempfile::tempdir().expect("a directory"),
             environment: Vec::new(),
+            open_files: None,
         };
         let rules = if config.contains("rules =") { "" } else { "rules = []\n" };
         let log = if config.contains("[log]") {
@@ -50,8 +52,23 @@ impl Setup {
         self
     }
 
+    /// With room for so many open files only.
+    pub(crate) fn open_files(mut self, most: u32) -> Self {
+        self.open_files = Some(most);
+        self
+    }
+
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+        let program = env!("CARGO_BIN_EXE_portcullis");
+        let mut command = match self.open_files {
+            None => Command::new(program),
+            Some(most) => {
+                let mut shell = Command::new("sh");
+                let limited = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
+                shell.args(["-c", &limited, program]);
+                shell
+            }
+        };
         command
             .arg("-c")
             .arg(self.directory.path().join("portcullis.toml"))
