@@ -2,5 +2,6 @@
 
 mod configs;
 mod harness;
+mod reload;
 mod serving;
 mod verbs;

@@ -4,14 +4,16 @@ use std::{
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
     path::Path,
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+use super::exchange;
 
 /// How long the program may take for what it does at once: far more than it needs, so that only a hang fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -44,6 +46,11 @@ impl Setup {
     pub(crate) fn file(self, name: &str, text: &str) -> Self {
         write(self.directory.path(), name, text);
         self
+    }
+
+    /// The directory of the files.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// With this variable in the environment.
@@ -84,17 +91,24 @@ impl Setup {
 
     /// Starts it and waits until it serves.
     pub(crate) fn start(self) -> Gateway {
+        let (mut gateway, records) = self.start_unread();
+        gateway.records = Lines::read(records);
+        gateway
+    }
+
+    /// Starts it with access records going to a pipe that nobody reads before the caller does.
+    pub(crate) fn start_unread(self) -> (Gateway, ChildStdout) {
         let mut child = self.command().spawn().expect("the program runs");
         let messages = Lines::read(child.stderr.take().expect("piped"));
-        let records = Lines::read(child.stdout.take().expect("piped"));
+        let records = child.stdout.take().expect("piped");
         let gateway = Gateway {
             setup: self,
             child,
             messages,
-            records,
+            records: Lines::default(),
         };
         gateway.wait_for_message("ready");
-        gateway
+        (gateway, records)
     }
 
     /// Starts it with logs as text, and gives everything it said until it was ready.
@@ -161,6 +175,28 @@ impl Gateway {
         address.and_then(|address| address.parse().ok()).expect("a listener")
     }
 
+    /// What `GET path` on the address for operators is answered with, head and body.
+    pub(crate) fn ask_admin(&self, path: &str) -> String {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
+        exchange(self.admin(), request.as_bytes())
+    }
+
+    /// The value of a metric, given with its labels as they are shown; `None` when it is not shown.
+    pub(crate) fn metric(&self, sample: &str) -> Option<u64> {
+        let shown = self.ask_admin("/metrics");
+        let value = |line: &str| line.strip_prefix(sample)?.strip_prefix(' ')?.parse().ok();
+        shown.lines().find_map(value)
+    }
+
+    /// Waits until a metric has a value: what a signal or an ended response causes shows a moment later.
+    pub(crate) fn wait_for_metric(&self, sample: &str, value: u64) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.metric(sample) != Some(value) {
+            assert!(Instant::now() < deadline, "{sample} is {:?}", self.metric(sample));
+            thread::yield_now();
+        }
+    }
+
     /// The first message for operators with this text.
     pub(crate) fn wait_for_message(&self, text: &str) -> Value {
         self.messages.wait(|message| message["message"] == text)
@@ -185,15 +221,38 @@ impl Gateway {
 
     /// Has it reload by signal, and waits until the new configuration is in force.
     pub(crate) fn reload(&self) {
-        let before = self.messages("configuration reloaded");
+        self.signal_and_wait_for("configuration reloaded");
+    }
+
+    /// Has it reload by signal, and waits until it says that the old configuration stays.
+    pub(crate) fn reload_refused(&self) {
+        self.signal_and_wait_for("configuration not reloaded, the old one stays in force");
+    }
+
+    fn signal_and_wait_for(&self, text: &str) {
+        let before = self.messages(text);
         self.signal("HUP");
-        self.messages.wait_until(|messages| {
-            messages
-                .iter()
-                .filter(|message| message["message"] == "configuration reloaded")
-                .count()
-                > before
-        });
+        let said = |messages: &[Value]| messages.iter().filter(|message| message["message"] == text).count();
+        self.messages.wait_until(|messages| said(messages) > before);
+    }
+
+    /// All access records so far.
+    pub(crate) fn records(&self) -> Vec<Value> {
+        self.records.matching(|_| true)
+    }
+
+    /// Reads the access records from now on.
+    pub(crate) fn read_records(&mut self, from: ChildStdout) {
+        self.records = Lines::read(from);
+    }
+
+    /// Ends it by signal, and gives all its access records.
+    pub(crate) fn end(mut self) -> Vec<Value> {
+        self.signal("TERM");
+        let status = self.child.wait().expect("it was started");
+        assert_eq!(status.code(), Some(0));
+        self.records.wait_for_end();
+        self.records()
     }
 
     /// Runs another verb of the program under the same configuration: its exit code and all that it printed.
@@ -262,6 +321,15 @@ impl Lines {
     fn wait(&self, wanted: impl Fn(&Value) -> bool) -> Value {
         self.wait_until(|lines| lines.iter().any(&wanted));
         self.matching(wanted).swap_remove(0)
+    }
+
+    fn wait_for_end(&self) {
+        let (read, changed) = &*self.0;
+        let read = read.lock().unwrap_or_else(PoisonError::into_inner);
+        let (read, _) = changed
+            .wait_timeout_while(read, PATIENCE, |read| !read.ended)
+            .unwrap_or_else(PoisonError::into_inner);
+        assert!(read.ended, "the pipe is not closed");
     }
 
     fn wait_until(&self, satisfied: impl Fn(&[Value]) -> bool) {

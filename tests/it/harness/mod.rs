@@ -4,6 +4,7 @@
 
 pub(crate) mod client;
 pub(crate) mod gateway;
+pub(crate) mod load;
 pub(crate) mod origin;
 
 pub(crate) use self::{

@@ -1,17 +1,23 @@
 //! Origins that write exactly the bytes a test wants, and keep exactly those they were sent.
 
 use std::{
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     thread,
     time::Duration,
 };
+
+use tungstenite::{WebSocket, handshake::derive_accept_key, protocol::Role};
 
 /// An origin on a thread of its own.
 pub(crate) struct Origin {
     address: SocketAddr,
     received: Arc<Mutex<Vec<u8>>>,
+    connections: Arc<AtomicUsize>,
 }
 
 impl Origin {
@@ -20,9 +26,11 @@ impl Origin {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
         let received = Arc::<Mutex<Vec<u8>>>::default();
-        let (serve, kept) = (Arc::new(serve), Arc::clone(&received));
+        let connections = Arc::<AtomicUsize>::default();
+        let (serve, kept, counted) = (Arc::new(serve), Arc::clone(&received), Arc::clone(&connections));
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
+                counted.fetch_add(1, Relaxed);
                 stream
                     .set_read_timeout(Some(Duration::from_secs(60)))
                     .expect("a timeout");
@@ -30,7 +38,11 @@ impl Origin {
                 thread::spawn(move || serve(&mut Connection { stream, received }));
             }
         });
-        Self { address, received }
+        Self {
+            address,
+            received,
+            connections,
+        }
     }
 
     /// Answers every request head with these bytes, on connections that it keeps.
@@ -52,15 +64,78 @@ impl Origin {
         })
     }
 
+    /// Answers every request with its method and target as the body, and echoes what comes over WebSockets.
+    pub(crate) fn naming_and_echoing() -> Self {
+        Self::scripted(|connection| {
+            let mut stream = connection.stream();
+            let mut heads = BufReader::new(connection.stream());
+            while let Some(head) = head(&mut heads) {
+                match key(&head) {
+                    Some(key) => return echo(stream, key),
+                    None => {
+                        let name = head.split(" HTTP/").next().unwrap_or_default();
+                        let length = name.len();
+                        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{name}");
+                        // A gateway that is gone is the test's business.
+                        let _ = stream.write_all(answer.as_bytes());
+                    }
+                }
+            }
+        })
+    }
+
     /// Its URL, for `servers`.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many connections it was ever given.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Relaxed)
     }
 
     /// Everything that all connections were sent so far.
     pub(crate) fn received(&self) -> String {
         let received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
         String::from_utf8_lossy(&received).into_owned()
+    }
+}
+
+fn head(from: &mut impl BufRead) -> Option<String> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if from.read_line(&mut head).ok()? == 0 {
+            return None;
+        }
+    }
+    Some(head)
+}
+
+/// The key of a WebSocket's opening.
+fn key(head: &str) -> Option<&str> {
+    let fields = head.lines().filter_map(|line| line.split_once(": "));
+    let mut keys = fields.filter(|(name, _)| name.eq_ignore_ascii_case("sec-websocket-key"));
+    keys.next().map(|(_, key)| key)
+}
+
+fn echo(mut stream: TcpStream, key: &str) {
+    let accept = derive_accept_key(key.as_bytes());
+    let answer = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+    );
+    if stream.write_all(answer.as_bytes()).is_err() {
+        return;
+    }
+    let mut socket = WebSocket::from_raw_socket(stream, Role::Server, None);
+    while let Ok(message) = socket.read() {
+        if !message.is_text() || socket.send(message).is_err() {
+            return;
+        }
     }
 }
 
@@ -92,5 +167,10 @@ impl Connection {
     /// Writes; a gateway that is gone is the test's business, not the origin's.
     pub(crate) fn write(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
+    }
+
+    /// The socket, for other protocols.
+    pub(crate) fn stream(&self) -> TcpStream {
+        self.stream.try_clone().expect("a descriptor is free")
     }
 }
