@@ -2,7 +2,7 @@
 
 use std::{
     fmt, io,
-    net::{IpAddr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener},
     sync::Arc,
 };
 
@@ -37,7 +37,8 @@ pub struct BindError {
     pub cause: io::Error,
 }
 
-/// Binds every listener once per worker.
+/// Binds every listener once per worker. `[::1]` is left out, with a warning, where the machine has no IPv6: what listens on
+/// localhost in both families shall start there too.
 ///
 /// # Errors
 /// Every listener that cannot be bound.
@@ -47,6 +48,9 @@ pub fn bind_all(listeners: &[Listener], workers: usize) -> Result<Vec<BoundListe
     for listener in listeners {
         match bind(listener, workers) {
             Ok(listener) => bound.push(listener),
+            Err(cause) if listeners.len() > 1 && lacks_ipv6(listener.address, &cause) => {
+                tracing::warn!(address = %listener.address, "not listened on: this machine has no IPv6");
+            }
             Err(cause) => errors.push(BindError {
                 address: listener.address,
                 cause,
@@ -54,6 +58,12 @@ pub fn bind_all(listeners: &[Listener], workers: usize) -> Result<Vec<BoundListe
         }
     }
     if errors.is_empty() { Ok(bound) } else { Err(errors) }
+}
+
+/// Whether an address of the loopback interface failed for want of IPv6.
+fn lacks_ipv6(address: SocketAddr, cause: &io::Error) -> bool {
+    let no_sockets = || Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP)).is_err();
+    address.ip() == IpAddr::V6(Ipv6Addr::LOCALHOST) && (cause.kind() == io::ErrorKind::AddrNotAvailable || no_sockets())
 }
 
 fn bind(listener: &Listener, workers: usize) -> io::Result<BoundListener> {
@@ -124,6 +134,14 @@ mod tests {
             proxy_protocol: crate::policy::network::IpSet::default(),
             health: None,
         }
+    }
+
+    #[test]
+    fn only_a_loopback_address_of_ipv6_may_be_missing() {
+        let missing = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        let lacks = |address: &str| lacks_ipv6(address.parse().expect("an address"), &missing);
+        assert!(lacks("[::1]:8443"));
+        assert!(!lacks("[2001:db8::1]:8443") && !lacks("127.0.0.1:8443"));
     }
 
     #[test]
