@@ -372,7 +372,7 @@ fn a_start_in_text_says_where_it_listens_and_what_to_try() {
         "rules.toml",
         "[[user_agent]]\nid = \"scanners\"\naction = \"block\"\ncontains = [\"sqlmap\"]\n",
     );
-    let shown = setup.start_text();
+    let (_gateway, shown) = setup.start_text();
     assert!(
         shown.contains("https://127.0.0.1:") && shown.contains("rules         1 (1 user_agent)"),
         "{shown}"
@@ -475,4 +475,41 @@ fn a_flood_of_connections_beyond_the_open_files_passes() {
         b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
     );
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+/// The checkout's configuration, rules and lists, on free ports and in one folder.
+fn checkout() -> Setup {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let config = std::fs::read_to_string(root.join("config/portcullis.toml")).expect("it is there");
+    let config = [":8443", ":8080", ":9180"]
+        .iter()
+        .fold(config, |config, port| config.replace(&format!("{port}\""), ":0\""));
+    let setup = Setup::new(&config.replace("../rules/", "rules/"));
+    ["rules", "lists"].iter().fold(setup, |setup, folder| {
+        let files = std::fs::read_dir(root.join(folder)).expect("a folder");
+        files.map_while(Result::ok).fold(setup, |setup, file| {
+            let name = format!("{folder}/{}", file.file_name().to_string_lossy());
+            {
+                let text = std::fs::read_to_string(file.path()).expect("a text");
+                setup.file(&name, &text.replace("../lists/", "lists/"))
+            }
+        })
+    })
+}
+
+#[test]
+fn the_requests_that_a_first_start_proposes_do_what_it_says() {
+    let (_gateway, said) = checkout().start_text();
+    let proposed: Vec<&str> = said
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("curl "))
+        .collect();
+    let answers: Vec<String> = proposed
+        .iter()
+        .map(|line| {
+            let arguments: Vec<&str> = line.split('#').next().unwrap_or_default().split_whitespace().collect();
+            curl(&[&["-o", "/dev/null"], &*arguments].concat()).trim().to_owned()
+        })
+        .collect();
+    assert_eq!(answers, ["200", "403", "403", "404", "403", "403", "403"], "{said}");
 }

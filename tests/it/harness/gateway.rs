@@ -112,7 +112,7 @@ impl Setup {
     }
 
     /// Starts it with logs as text, and gives everything it said until it was ready.
-    pub(crate) fn start_text(self) -> String {
+    pub(crate) fn start_text(self) -> (Gateway, String) {
         let mut child = self.command().spawn().expect("the program runs");
         let messages = Lines::read(child.stderr.take().expect("piped"));
         let gateway = Gateway {
@@ -124,11 +124,12 @@ impl Setup {
         let is_ready = |line: &Value| line.as_str().is_some_and(|line| line.contains(" ready "));
         gateway.messages.wait(is_ready);
         let lines = gateway.messages.matching(|_| true);
-        lines
+        let said = lines
             .iter()
             .filter_map(Value::as_str)
             .map(|line| format!("{line}\n"))
-            .collect()
+            .collect();
+        (gateway, said)
     }
 
     /// Runs it to its end: for a start that must fail.
