@@ -489,10 +489,8 @@ fn checkout() -> Setup {
         let files = std::fs::read_dir(root.join(folder)).expect("a folder");
         files.map_while(Result::ok).fold(setup, |setup, file| {
             let name = format!("{folder}/{}", file.file_name().to_string_lossy());
-            {
-                let text = std::fs::read_to_string(file.path()).expect("a text");
-                setup.file(&name, &text.replace("../lists/", "lists/"))
-            }
+            let text = std::fs::read_to_string(file.path()).expect("a text");
+            setup.file(&name, &text.replace("../lists/", "lists/"))
         })
     })
 }
