@@ -24,7 +24,7 @@ impl<'b> Line<'b> {
     /// A value that a client may have sent.
     pub(super) fn text(&mut self, key: &str, value: impl AsRef<[u8]>) {
         self.key(key);
-        self.quoted(value.as_ref());
+        self.quoted(&[value.as_ref()]);
     }
 
     /// A value of letters, digits and `._-:/` that we made ourselves.
@@ -34,6 +34,18 @@ impl<'b> Line<'b> {
             LogFormat::Json => self.put(format_args!("\"{value}\"")),
             LogFormat::Text => self.put(format_args!("{value}")),
         }
+    }
+
+    /// A value that we made ourselves, without a name: for text, where its place says what it is.
+    pub(super) fn bare(&mut self, value: impl std::fmt::Display) {
+        let before = if self.buffer.is_empty() { "" } else { " " };
+        self.put(format_args!("{before}{value}"));
+    }
+
+    /// A value that a client may have sent, in parts, without a name.
+    pub(super) fn quoted_bare(&mut self, parts: &[&[u8]]) {
+        self.bare("");
+        self.quoted(parts);
     }
 
     /// A number.
@@ -89,10 +101,20 @@ impl<'b> Line<'b> {
         let _infallible = self.buffer.write_fmt(text);
     }
 
-    fn quoted(&mut self, value: &[u8]) {
+    fn quoted(&mut self, parts: &[&[u8]]) {
         self.buffer.push(b'"');
-        let shown = value.get(..MAX_VALUE).unwrap_or(value);
-        for chunk in shown.utf8_chunks() {
+        for part in parts {
+            let shown = part.get(..MAX_VALUE).unwrap_or(part);
+            self.shown(shown);
+            if shown.len() < part.len() {
+                self.put(format_args!("…({} bytes)", part.len()));
+            }
+        }
+        self.buffer.push(b'"');
+    }
+
+    fn shown(&mut self, bytes: &[u8]) {
+        for chunk in bytes.utf8_chunks() {
             self.escaped(chunk.valid());
             for byte in chunk.invalid() {
                 match self.format {
@@ -101,10 +123,6 @@ impl<'b> Line<'b> {
                 }
             }
         }
-        if shown.len() < value.len() {
-            self.put(format_args!("…({} bytes)", value.len()));
-        }
-        self.buffer.push(b'"');
     }
 
     /// Runs of harmless characters are copied whole.
