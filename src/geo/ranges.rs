@@ -28,6 +28,7 @@ impl<V: Copy + PartialEq + Default> RangeTable<V> {
     }
 
     /// How many ranges there are.
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.v4.starts.len() + self.v6.starts.len()
     }

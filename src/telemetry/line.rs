@@ -128,7 +128,7 @@ impl<'b> Line<'b> {
     /// Runs of harmless characters are copied whole.
     fn escaped(&mut self, mut rest: &str) {
         while let Some((at, harmful)) = rest.char_indices().find(|(_, c)| is_harmful(*c)) {
-            self.buffer.extend_from_slice(rest[..at].as_bytes());
+            self.buffer.extend_from_slice(&rest.as_bytes()[..at]);
             self.escape(harmful);
             rest = &rest[at + harmful.len_utf8()..];
         }

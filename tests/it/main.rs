@@ -4,4 +4,5 @@ mod configs;
 mod harness;
 mod reload;
 mod serving;
+mod telemetry;
 mod verbs;

@@ -53,6 +53,12 @@ impl Setup {
         self.directory.path()
     }
 
+    /// With this file of any bytes beside it.
+    pub(crate) fn binary(self, name: &str, bytes: &[u8]) -> Self {
+        write(self.directory.path(), name, bytes);
+        self
+    }
+
     /// With this variable in the environment.
     pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -139,7 +145,7 @@ impl Setup {
     }
 }
 
-fn write(directory: &Path, name: &str, text: &str) {
+fn write(directory: &Path, name: &str, text: impl AsRef<[u8]>) {
     let path = directory.join(name);
     std::fs::create_dir_all(path.parent().expect("below the directory")).expect("a directory");
     std::fs::write(path, text).expect("a writable directory");
