@@ -2,6 +2,7 @@
 
 mod configs;
 mod harness;
+mod nginx;
 mod reload;
 mod serving;
 mod telemetry;
