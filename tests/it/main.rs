@@ -1,8 +1,10 @@
 //! The integration tests: each module is an area, and drives the real binary.
 
+mod browser;
 mod configs;
 mod harness;
 mod nginx;
+mod records;
 mod reload;
 mod serving;
 mod telemetry;

@@ -255,11 +255,21 @@ impl Gateway {
 
     /// Ends it by signal, and gives all its access records.
     pub(crate) fn end(mut self) -> Vec<Value> {
+        self.terminate();
+        self.records()
+    }
+
+    /// Ends it by signal, and then looks at what is left in its directory.
+    pub(crate) fn end_then<T>(mut self, look: impl FnOnce(&Path) -> T) -> T {
+        self.terminate();
+        look(self.directory())
+    }
+
+    fn terminate(&mut self) {
         self.signal("TERM");
         let status = self.child.wait().expect("it was started");
         assert_eq!(status.code(), Some(0));
         self.records.wait_for_end();
-        self.records()
     }
 
     /// Runs another verb of the program under the same configuration: its exit code and all that it printed.
