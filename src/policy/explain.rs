@@ -120,13 +120,10 @@ impl Policy {
         let others = facts.target.other_readings().iter().map(String::as_str);
         let paths = std::iter::once(facts.target.path()).chain(others);
         let walks: Vec<(Outcome, ExplainedReading)> = paths.map(|path| self.explain_reading(facts, path)).collect();
-        let blocking = walks
-            .iter()
-            .map(|(outcome, _)| *outcome)
-            .find(|outcome| outcome.blocks());
-        let canonical = walks.first().map(|(outcome, _)| *outcome);
+        let outcomes = walks.iter().map(|(outcome, _)| *outcome);
+        let decisive = outcomes.reduce(|first, other| if other.weight() > first.weight() { other } else { first });
         Explanation {
-            verdict: self.in_words(blocking.or(canonical).unwrap_or(Outcome::BlockedByDefault)),
+            verdict: self.in_words(decisive.unwrap_or(Outcome::BlockedByDefault)),
             readings: walks.into_iter().map(|(_, reading)| reading).collect(),
         }
     }

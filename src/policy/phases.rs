@@ -128,11 +128,21 @@ pub(super) enum Outcome {
     Passed(Option<Position>),
 }
 
+/// How much an outcome of one reading counts against those of others: any block does, and a rule's tells more than the
+/// default's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Weight {
+    Pass,
+    Default,
+    Rule,
+}
+
 impl Outcome {
-    pub(super) fn blocks(self) -> bool {
+    pub(super) fn weight(self) -> Weight {
         match self {
-            Self::BlockedBy(_) | Self::BlockedByDefault => true,
-            Self::Passed(_) => false,
+            Self::Passed(_) => Weight::Pass,
+            Self::BlockedByDefault => Weight::Default,
+            Self::BlockedBy(_) => Weight::Rule,
         }
     }
 }
@@ -143,13 +153,17 @@ impl Policy {
         let mut hits = Hits::default();
         let mut outcome = self.walk(facts, facts.target.path(), scratch, &mut hits);
         for reading in facts.target.other_readings() {
-            if outcome.blocks() {
+            if outcome.weight() == Weight::Rule {
                 break;
             }
             let mut others = Hits::default();
             let other = self.walk(facts, reading, scratch, &mut others);
-            if other.blocks() {
+            if other.weight() > outcome.weight() {
                 outcome = other;
+                hits.add_matched(&others);
+            } else {
+                // An allow of a reading that does not count did nothing; a `log` that a `;x` evades would be worth nothing.
+                others.matched.retain(|at| self.logs(*at));
                 hits.add_matched(&others);
             }
             hits.add_shadow(&others);
@@ -163,6 +177,10 @@ impl Policy {
 
     fn blocks(&self, at: Position) -> bool {
         self.rules.get(at).is_some_and(|rule| rule.action == Action::Block)
+    }
+
+    fn logs(&self, at: Position) -> bool {
+        self.rules.get(at).is_some_and(|rule| rule.action == Action::Log)
     }
 
     fn allows(&self, at: Position) -> bool {
