@@ -115,7 +115,7 @@ pub struct Agent {
     pub category: Category,
     /// What its `User-Agent` contains, letter case aside.
     pub contains: String,
-    /// Where its operator documents it.
+    /// A public page or repository that names it.
     pub source: String,
 }
 
@@ -186,6 +186,12 @@ mod tests {
             ("SQLMAP", "scanner"),
             ("python-requests/2.32.3", "http_library"),
             ("curl/8.9.1", "http_library"),
+            ("Java/21.0.3", "http_library"),
+            ("Mozilla/5.0 SF/2.10b", "scanner"),
+            (
+                "Mozilla/5.0 AppleWebKit/537.36 (KHTML, like Gecko; compatible; Claude-User/1.0; +Claude-User@anthropic.com)",
+                "ai_crawler",
+            ),
             (
                 "Mozilla/5.0 (compatible; UptimeRobot/2.0; http://www.uptimerobot.com/)",
                 "monitoring",
@@ -226,7 +232,31 @@ mod tests {
     #[test]
     fn of_several_the_more_suspicious_stands() {
         assert_eq!(category("Googlebot/2.1 sqlmap/1.8"), Some("scanner"));
-        assert_eq!(category("Applebot-Extended/0.1"), Some("ai_crawler"));
+        assert_eq!(
+            category("FreshRSS/1.27 (Linux; https://freshrss.org) like Googlebot"),
+            Some("feed")
+        );
+        assert_eq!(
+            category("Mozilla/5.0 (compatible; SemrushBot-OCOB/1; +https://www.semrush.com/bot/)"),
+            Some("ai_crawler")
+        );
+    }
+
+    #[test]
+    fn names_that_exist_only_for_robots_txt_are_no_entries() {
+        let agents = Agent::shipped().expect("the shipped catalogue reads");
+        for name in ["google-extended", "applebot-extended"] {
+            assert!(agents.iter().all(|agent| agent.contains != name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_inside_another_name_is_not_mistaken_for_it() {
+        assert_eq!(
+            category("IonCrawl (https://www.ionos.de/terms-gtc/faq-crawler-en/)"),
+            None
+        );
+        assert_eq!(category("CCBot/2.0 (https://commoncrawl.org/faq/)"), Some("ai_crawler"));
     }
 
     #[test]
