@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use toml::{Spanned, de::DeTable};
+
 use super::{
     fault::{Fault, Faults, Place, Source},
     lang::GeoKnown,
@@ -55,7 +57,7 @@ impl Policy {
     fn read(sources: &[Arc<Source>], env: &PolicyEnvironment<'_>, faults: &mut Faults) -> Option<Self> {
         let documents: Vec<_> = sources
             .iter()
-            .map(|source| (source, table::parse(source, faults)))
+            .map(|source| (source, read_document(source, faults)))
             .collect();
         let mut files: Vec<Table<'_>> = documents
             .iter()
@@ -80,6 +82,10 @@ impl Policy {
                         .filter_map(|table| rules::read(kind, table, &environment, faults)),
                 );
             }
+        }
+        for file in &mut files {
+            // Says that the file is meant to be without rules; `read_document` has seen to the ones that do not say so.
+            let _: Option<bool> = file.optional("may_be_empty", faults);
         }
         files.into_iter().for_each(|file| file.finish(faults));
         unique_ids(&entries, faults);
@@ -129,6 +135,22 @@ impl Policy {
             (kind, places.len())
         })
     }
+}
+
+/// Parses a file. One in which nothing is written is a fault: an editor that empties a file before it writes it, or a full
+/// disk, would otherwise open the gate with the next reload.
+fn read_document<'s>(source: &'s Arc<Source>, faults: &mut Faults) -> Spanned<DeTable<'s>> {
+    let mut found = Faults::new();
+    let document = table::parse(source, &mut found);
+    if document.get_ref().is_empty() && !found.has_errors() {
+        found.push(
+            Fault::error(Place::new(source, 0..0), "there is no rule in this file")
+                .expected("expected at least one rule or list")
+                .help("remove the file, or write `may_be_empty = true` into it"),
+        );
+    }
+    faults.extend(found);
+    document
 }
 
 fn read_lists(files: &mut [Table<'_>], env: &PolicyEnvironment<'_>, faults: &mut Faults) -> Lists {
