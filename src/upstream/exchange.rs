@@ -179,6 +179,9 @@ impl<'a> Exchange<'a> {
         let answer = if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             self.switched(&server, response, upgrade).await.map_err(Failed::Final)?
         } else {
+            if !leaves_a_good_connection(&response) {
+                self.lease.spoil();
+            }
             let body = |incoming| OriginBody::wire(incoming, self.lease, upload, self.settings.idle_timeout);
             Answer::Response(response.map(body))
         };
@@ -235,6 +238,21 @@ impl<'a> Exchange<'a> {
             tunnel,
         })
     }
+}
+
+/// Whether another request can be sent on the connection that this response came on.
+///
+/// - After an answer in HTTP/1.0 hyper would send the next request in HTTP/1.0 too, and silently leave out a body of
+///   unknown length.
+/// - An answer that has no body but describes one may be followed by it, from origins that know no better: it would be
+///   taken for the next answer. Answers to HEAD describe one by right, and are not suspected.
+fn leaves_a_good_connection<B>(response: &Response<B>) -> bool {
+    let headers = response.headers();
+    let describes_body = || {
+        headers.contains_key(TRANSFER_ENCODING) || headers.get_all(CONTENT_LENGTH).iter().any(|length| length != "0")
+    };
+    let has_no_body = matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    response.version() == Version::HTTP_11 && !(has_no_body && describes_body())
 }
 
 /// Waits for an answer until the origin has been silent for `patience` since the request's last byte. While the client

@@ -18,7 +18,7 @@ use tokio::{
 use super::{
     Reuse,
     body::SentBody,
-    connect,
+    connect::{self, Socket},
     error::{ConnectError, ForwardError},
     origin::Endpoint,
     resolve::Addresses,
@@ -60,6 +60,7 @@ pub(super) struct Slot {
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) sender: SendRequest<SentBody>,
+    socket: Socket,
     driver: AbortHandle,
 }
 
@@ -75,6 +76,8 @@ pub(super) struct Lease {
     slot: Slot,
     pub(super) connection: Connection,
     is_reused: bool,
+    /// Whether it can be used again after the exchange under way.
+    is_good: bool,
     keepalive: Duration,
     max_idle: usize,
 }
@@ -162,11 +165,13 @@ impl Pool {
         })
     }
 
-    /// A kept connection that still works as far as anyone can know.
+    /// A kept connection that still works as far as anyone can know, and in which nothing lies: what came before a
+    /// request was sent cannot be its answer.
     fn idle(&self, keepalive: Duration) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         while let Some(Idle { connection, since }) = idle.pop() {
-            if connection.sender.is_ready() && !connection.sender.is_closed() && since.elapsed() < keepalive {
+            let is_open = connection.sender.is_ready() && !connection.sender.is_closed();
+            if is_open && since.elapsed() < keepalive && connection.socket.is_quiet() {
                 return Some(connection);
             }
         }
@@ -199,6 +204,7 @@ impl Pool {
         let count = addresses.len();
         let in_turn = (0..count).map(|i| addresses[(turn + i) % count]);
         let stream = connect::connect(&self.endpoint, in_turn, deadline).await?;
+        let socket = stream.socket();
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(BUFFER)
             .handshake(TokioIo::new(stream))
@@ -211,6 +217,7 @@ impl Pool {
         });
         Ok(Connection {
             sender,
+            socket,
             driver: driver.abort_handle(),
         })
     }
@@ -261,6 +268,7 @@ impl Lease {
             slot,
             connection,
             is_reused: false,
+            is_good: true,
             keepalive: settings.keepalive,
             max_idle: settings.max_idle,
         }
@@ -274,6 +282,11 @@ impl Lease {
         self.slot.endpoint()
     }
 
+    /// Makes the exchange under way the connection's last.
+    pub(super) fn spoil(&mut self) {
+        self.is_good = false;
+    }
+
     /// Keeps the slot while the connection goes its own way: its driver has handed the bytes over.
     pub(super) fn into_slot(self) -> Slot {
         self.slot
@@ -285,11 +298,12 @@ impl Lease {
         let Self {
             slot,
             mut connection,
+            is_good,
             keepalive,
             max_idle,
             ..
         } = self;
-        if connection.sender.is_closed() {
+        if !is_good || connection.sender.is_closed() {
             return;
         }
         if connection.sender.is_ready() {

@@ -16,6 +16,8 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
+mod reuse;
+
 use super::*;
 use crate::{
     config::settings::{Server, Upstream},
