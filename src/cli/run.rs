@@ -32,6 +32,7 @@ use crate::{
     snapshot::{Current, Snapshot},
     telemetry::{
         Telemetry, logging,
+        messages::Messages,
         metrics::{Loaded, ReloadResult},
     },
     tls::{SniResolver, TlsSetup},
@@ -76,14 +77,17 @@ struct Running {
     readiness: Arc<Readiness>,
     /// Answers until the very end.
     _admin: AdminServer,
+    /// Last, so that what the others say when they end is written, too.
+    messages: Messages,
 }
 
 /// Binds and starts everything; or says everything that keeps it from starting.
 fn start(path: PathBuf, snapshot: Snapshot) -> Result<(Runtime, Running, Signals), Vec<String>> {
     let log = &snapshot.settings.log;
-    logging::init(log.format, &log.level).map_err(because("cannot set up logging"))?;
-    open_files::raise(snapshot.settings.limits.connections);
     let telemetry = Telemetry::start(log, snapshot.settings.workers).map_err(because("cannot open the access log"))?;
+    let metrics = Arc::clone(telemetry.metrics());
+    let messages = logging::init(log.format, &log.level, metrics).map_err(because("cannot set up logging"))?;
+    open_files::raise(snapshot.settings.limits.connections);
     let sockets = Sockets::open(&snapshot)?;
     let (runtime, signals) = listen_to_signals()?;
     let started = Started::new(&path, &snapshot, &sockets);
@@ -121,6 +125,7 @@ fn start(path: PathBuf, snapshot: Snapshot) -> Result<(Runtime, Running, Signals
         manager: ServiceManager,
         readiness,
         _admin: admin,
+        messages,
     };
     running.tell(&started);
     Ok((runtime, running, signals))
@@ -210,7 +215,7 @@ impl Running {
     /// Says that it serves: to people in text, to programs as messages, to the service manager.
     fn tell(&self, started: &Started) {
         match started.format {
-            LogFormat::Text => eprint!("{}", started.banner),
+            LogFormat::Text => self.messages.say(&started.banner),
             LogFormat::Json => {
                 for listener in &started.listeners {
                     tracing::info!(address = %listener.address, protocol = banner::protocol(listener), "listening");

@@ -79,7 +79,8 @@ pub(super) async fn serve<G: Gate>(
         Ok(preface) => preface,
         Err(error) => {
             ConnectionCounts::add(&counts.proxy_errors);
-            tracing::info!(peer = %peer.0, listener = %local, %error, "closed a connection");
+            // Any client can cause it: counted, and told only to who looks closely.
+            tracing::debug!(peer = %peer.0, listener = %local, %error, "closed a connection");
             return;
         }
     };
@@ -269,7 +270,7 @@ impl<G: Gate> Connection<G> {
         // hyper answers a head that it cannot parse itself (400, 414, 431) and closes; no request ever reaches the gate.
         if error.is_parse() || error.is_parse_too_large() {
             ConnectionCounts::add(&self.worker.shared.counts.malformed_heads);
-            tracing::info!(peer = %self.peer.0, source = %self.source.0, %error, "refused a malformed request head");
+            tracing::debug!(peer = %self.peer.0, source = %self.source.0, %error, "refused a malformed request head");
         } else {
             tracing::debug!(peer = %self.peer.0, source = %self.source.0, %error, "connection ended");
         }

@@ -1,32 +1,35 @@
 //! Messages for operators: start, reload, errors. To standard error, so that standard output is the access log's alone.
 
+use std::{io, sync::Arc};
+
 use tracing_subscriber::EnvFilter;
 
+use super::{messages::Messages, metrics::Metrics};
 use crate::config::settings::LogFormat;
 
 /// The environment's filters, the first that is set wins; both before the configuration's.
 const VARIABLES: [&str; 2] = ["PORTCULLIS_LOG", "RUST_LOG"];
 
-/// Sends tracing's events to standard error from now on. `level` is a tracing filter such as `info`; the environment's
+/// Sends tracing's events to standard error from now on, through a thread that alone waits for whoever reads them. `level` is a tracing filter such as `info`; the environment's
 /// `PORTCULLIS_LOG` or `RUST_LOG` replaces it.
 ///
 /// # Errors
-/// The filter is none, or messages already go somewhere.
-pub fn init(format: LogFormat, level: &str) -> Result<(), LoggingError> {
+/// The filter is none, messages already go somewhere, or the thread cannot be started.
+pub fn init(format: LogFormat, level: &str, metrics: Arc<Metrics>) -> Result<Messages, LoggingError> {
     let (source, filter) = chosen(level, |name| std::env::var(name).ok());
     let filter = parse(source, &filter)?;
+    let messages = Messages::start(io::stderr(), metrics).map_err(LoggingError::Thread)?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(messages.writer());
     let installed = match format {
         LogFormat::Json => builder.json().flatten_event(true).with_target(false).try_init(),
         LogFormat::Text => {
-            let colours =
-                std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+            let colours = io::IsTerminal::is_terminal(&io::stderr()) && std::env::var_os("NO_COLOR").is_none();
             builder.with_ansi(colours).with_target(false).try_init()
         }
     };
-    installed.map_err(|_| LoggingError::AlreadySet)
+    installed.map(|()| messages).map_err(|_| LoggingError::AlreadySet)
 }
 
 /// Whether `level` is a filter that [`init`] would take.
@@ -53,6 +56,9 @@ pub enum LoggingError {
     /// A second set-up.
     #[error("log messages already go somewhere")]
     AlreadySet,
+    /// No thread.
+    #[error("cannot start the messages' thread: {0}")]
+    Thread(io::Error),
 }
 
 fn chosen(level: &str, variable: impl Fn(&str) -> Option<String>) -> (&'static str, String) {

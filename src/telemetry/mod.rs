@@ -6,6 +6,7 @@
 pub mod access;
 mod line;
 pub mod logging;
+pub mod messages;
 pub mod metrics;
 mod redact;
 pub mod writer;

@@ -79,6 +79,7 @@ pub struct Metrics {
     ask_connections: OnceLock<AskConnections>,
     log_dropped: AtomicU64,
     log_write_errors: AtomicU64,
+    messages_dropped: AtomicU64,
     reloads: [AtomicU64; 2],
     last_reload_successful: AtomicBool,
     last_reload: AtomicI64,
@@ -162,6 +163,7 @@ impl Metrics {
             ask_connections: OnceLock::new(),
             log_dropped: AtomicU64::new(0),
             log_write_errors: AtomicU64::new(0),
+            messages_dropped: AtomicU64::new(0),
             reloads: Default::default(),
             last_reload_successful: AtomicBool::new(true),
             last_reload: AtomicI64::new(0),
@@ -274,6 +276,15 @@ impl Metrics {
 
     pub(super) fn failed_log_write(&self) {
         self.log_write_errors.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn dropped_messages(&self, messages: u64) {
+        self.messages_dropped.fetch_add(messages, Relaxed);
+    }
+
+    /// Messages that were dropped because standard error was not read, or could not be written.
+    pub fn dropped_message_count(&self) -> u64 {
+        self.messages_dropped.load(Relaxed)
     }
 
     fn named(&self) -> std::sync::MutexGuard<'_, Named> {

@@ -69,6 +69,12 @@ impl Metrics {
             "Failed writes of the access log.",
             self.log_write_errors.load(Relaxed),
         );
+        out.single(
+            "portcullis_messages_dropped_total",
+            Kind::Counter,
+            "Messages that were not written: standard error was not read, or writing failed.",
+            self.messages_dropped.load(Relaxed),
+        );
         out.finish()
     }
 
