@@ -303,7 +303,7 @@ fn a_log_file_that_was_moved_is_opened_again() {
     let config = config
         .replace("country = \"country.mmdb\"", "")
         .replace("asn = \"asn.mmdb\"", "");
-    let gateway = Setup::new(&config).file("rules.toml", "").start();
+    let gateway = Setup::new(&config).file("rules.toml", "may_be_empty = true\n").start();
     let (log, moved) = (
         gateway.directory().join("access.log"),
         gateway.directory().join("access.log.1"),
