@@ -20,7 +20,7 @@ use tracing::{error, info, warn};
 pub use self::changes::changes;
 use self::changes::{keep_running, restart_required};
 use crate::{
-    config::{self, show},
+    config::{self, settings::Protocol, show},
     policy::{
         fault::{Fault, Severity},
         rule::Timestamp,
@@ -228,6 +228,10 @@ pub fn reload(path: &Path, current: &Current, effects: &mut dyn Effects) -> Repo
     };
     let restart_required = restart_required(&running.settings, &snapshot.settings);
     keep_running(&running.settings, &mut snapshot.settings);
+    if let Some(fault) = certificate_missing(&snapshot) {
+        faults.push(fault);
+        return kept(faults);
+    }
     if let Err(fault) = effects.prepare(&snapshot) {
         faults.push(fault);
         return kept(faults);
@@ -243,6 +247,23 @@ pub fn reload(path: &Path, current: &Current, effects: &mut dyn Effects) -> Repo
         restart_required,
         faults,
     }
+}
+
+/// The new file may have no TLS listener, and so no certificate; the one that runs until the restart needs one all the same.
+fn certificate_missing(snapshot: &Snapshot) -> Option<Fault> {
+    let listeners = &snapshot.settings.listeners;
+    let tls = listeners.iter().find(|listener| match listener.protocol {
+        Protocol::Tls { .. } => true,
+        Protocol::Plain | Protocol::Redirect { .. } => false,
+    })?;
+    snapshot.certificates.is_empty().then(|| {
+        Fault::without_place(format!(
+            "the TLS listener {} would be left without any certificate",
+            tls.address
+        ))
+        .expected("it runs until the restart that `listen` needs")
+        .help("keep a site's certificate until then, or restart")
+    })
 }
 
 /// The clock, as rules know it.

@@ -136,6 +136,24 @@ fn what_needs_a_restart_is_named_and_the_rest_taken() {
 }
 
 #[test]
+fn a_tls_listener_that_runs_on_keeps_a_certificate() {
+    let folder = Folder::new();
+    let tls = CONFIG.replace("127.0.0.1:0\"", "127.0.0.1:0\"\ntls = true") + "self_signed = true\n";
+    folder.write("portcullis.toml", &tls);
+    let (snapshot, _) = config::load(&folder.path(), now(), None).expect("it loads");
+    folder.current.swap(snapshot);
+    folder.write("portcullis.toml", CONFIG);
+    let report = folder.reload();
+    assert_eq!(report.result, Outcome::Kept);
+    let message = &report.faults.last().expect("a fault").message;
+    assert_eq!(
+        message,
+        "the TLS listener 127.0.0.1:0 would be left without any certificate"
+    );
+    assert!(!folder.current.load().certificates.is_empty());
+}
+
+#[test]
 fn an_effect_that_fails_keeps_what_is_in_force() {
     struct Failing;
     impl Effects for Failing {
