@@ -4,9 +4,10 @@ use std::{
     fmt, io,
     net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener},
     sync::Arc,
+    time::Duration,
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use crate::config::settings::Listener;
 
@@ -16,6 +17,11 @@ const BACKLOG: i32 = 4096;
 /// Bytes of a response that wait in the kernel unsent, at most. More would only delay what goes out next, and hide from the
 /// minimum data rate that a client has stopped reading.
 const UNSENT_BYTES: u32 = 128 * 1024;
+
+/// Silence after which the kernel asks whether the client's machine is still there, and how often it asks again. Finds those
+/// that vanished under a quiet tunnel or a slow answer, which would else hold their connection for hours.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
 
 /// A listener bound once per worker, so that the kernel spreads connections and no two workers wake for one.
 #[derive(Debug)]
@@ -101,6 +107,8 @@ fn socket(address: SocketAddr, sharing: Sharing) -> io::Result<TcpListener> {
     }
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER);
+    socket.set_tcp_keepalive(&keepalive.with_interval(KEEPALIVE_EVERY))?;
     #[cfg(target_os = "linux")]
     socket.set_tcp_notsent_lowat(UNSENT_BYTES)?;
     socket.bind(&address.into())?;
@@ -170,6 +178,22 @@ mod tests {
         assert!(
             texts[1].contains("192.0.2.1:4000") && texts[1].contains("no interface"),
             "{texts:?}"
+        );
+    }
+
+    #[test]
+    fn accepted_connections_are_kept_alive_by_the_kernel() {
+        let bound = bind_all(&[listener("127.0.0.1:0")], 1).expect("a free port");
+        let _client = std::net::TcpStream::connect(bound[0].settings.address).expect("it listens");
+        let socket = &bound[0].sockets[0];
+        socket.set_nonblocking(false).expect("a socket");
+        let (accepted, _) = socket.accept().expect("connected");
+        let accepted = socket2::SockRef::from(&accepted);
+        let timing = (accepted.tcp_keepalive_time(), accepted.tcp_keepalive_interval());
+        assert!(accepted.keepalive().expect("an option"));
+        assert_eq!(
+            (timing.0.expect("an option"), timing.1.expect("an option")),
+            (KEEPALIVE_AFTER, KEEPALIVE_EVERY)
         );
     }
 
