@@ -21,6 +21,9 @@ const MAX_HEADER: usize = 4096;
 const V1: &[u8] = b"PROXY ";
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
+/// The byte behind [`V2`] when the peer speaks for itself.
+const V2_LOCAL: u8 = 0x20;
+
 const PARSE: ParseConfig = ParseConfig {
     include_tlvs: false,
     allow_v1: true,
@@ -36,6 +39,9 @@ pub(super) enum ProxyError {
     /// A listed peer sent something else.
     #[error("a peer listed in proxy_protocol sent no valid PROXY header")]
     Missing,
+    /// It speaks for a client that has no IP address, so nobody could be judged.
+    #[error("a PROXY header names no IP address")]
+    NoAddress,
     /// Somebody else sent one.
     #[error("a peer that is not listed in proxy_protocol sent a PROXY header")]
     Unlisted,
@@ -60,7 +66,7 @@ pub(super) async fn read_header(stream: &mut TcpStream, peer: Peer) -> Result<Pr
         read_more(stream, &mut buffer).await?;
         match ProxyHeader::parse(&buffer, PARSE) {
             Ok((header, length)) => {
-                let source = source(&header, peer)?;
+                let source = source(&header, &buffer, peer)?;
                 buffer.advance(length);
                 return Ok(Preface {
                     source,
@@ -105,9 +111,11 @@ async fn read_more(stream: &mut TcpStream, buffer: &mut BytesMut) -> Result<(), 
     }
 }
 
-/// The source that the header names; UNKNOWN and LOCAL name none and mean the peer itself.
-fn source(header: &ProxyHeader<'_>, peer: Peer) -> Result<SourceAddr, ProxyError> {
+/// The source that the header names. UNKNOWN and LOCAL name none and mean the peer itself; version 2's PROXY with the
+/// address of a unix socket, or none, means somebody else, of whom nothing is known.
+fn source(header: &ProxyHeader<'_>, bytes: &[u8], peer: Peer) -> Result<SourceAddr, ProxyError> {
     match header.proxied_address() {
+        None if bytes.starts_with(V2) && bytes.get(V2.len()) != Some(&V2_LOCAL) => Err(ProxyError::NoAddress),
         None => Ok(SourceAddr(peer.0)),
         Some(address) => match address.protocol {
             Protocol::Stream => Ok(SourceAddr(canonical(address.source))),
