@@ -198,11 +198,12 @@ fn serve(bound: Vec<BoundListener>, current: &Current, telemetry: &Telemetry) ->
     let of_handshake = current.clone();
     let resolver = SniResolver::new(move || Arc::clone(&of_handshake.load().certificates));
     let tls = TlsSetup::new(Arc::new(resolver)).map_err(because("cannot set up TLS"))?;
-    let of_connection = current.clone();
+    let (of_connection, of_source) = (current.clone(), current.clone());
     let shared = Arc::new(Shared {
         caps: Arc::new(ConnectionCaps::default()),
         counts: Arc::new(ConnectionCounts::default()),
         limits: Box::new(move || of_connection.load().settings.limits.clone()),
+        trusts: Box::new(move |source| of_source.load().client_ip.trusts(source)),
     });
     let figures = Arc::clone(&shared);
     telemetry.metrics().ask_connections(move || figures.figures());

@@ -23,12 +23,19 @@ pub(super) struct Activity {
     idle_since: AtomicU64,
     /// Milliseconds after `epoch`, plus one; when a head's first byte came. 0: none has.
     head_since: AtomicU64,
+    http2: AtomicBool,
     tunnel: AtomicBool,
+    /// What was read ends within a head, which began behind another request.
+    within_head: AtomicBool,
     /// A request's body was given up before its end: the client may still be sending it.
     pub(super) unread: Arc<AtomicBool>,
     /// On the heads of an HTTP/1 connection.
     pub(super) verdicts: Verdicts,
 }
+
+/// Bytes of an HTTP/2 response that has ended may still wait for the client's window: a frame a stream at most. This is the
+/// time that they need at the default `limits.min_rate`, rounded up.
+const H2_TAIL: Duration = Duration::from_secs(75);
 
 /// Which protocol decides what idle means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,10 +52,25 @@ impl Activity {
             had_request: AtomicBool::new(false),
             idle_since: AtomicU64::new(0),
             head_since: AtomicU64::new(0),
+            http2: AtomicBool::new(false),
             tunnel: AtomicBool::new(false),
+            within_head: AtomicBool::new(false),
             unread: Arc::default(),
             verdicts: Verdicts::default(),
         })
+    }
+
+    /// The handshake chose the protocol; until then it is HTTP/1.
+    pub(super) fn speaks(&self, kind: HttpKind) {
+        self.http2.store(kind == HttpKind::Http2, Ordering::Relaxed);
+    }
+
+    fn kind(&self) -> HttpKind {
+        if self.http2.load(Ordering::Relaxed) {
+            HttpKind::Http2
+        } else {
+            HttpKind::Http1
+        }
     }
 
     /// A request's head is complete; the guard lives as long as its response.
@@ -66,10 +88,17 @@ impl Activity {
         }
     }
 
-    /// Bytes went out. After a request's end they are the tail of its response, which a slow reader may take its time for.
+    /// HTTP/1 was read as far as this: whether it ends within a head.
+    pub(super) fn scanned(&self, within_head: bool) {
+        self.within_head.store(within_head, Ordering::Relaxed);
+    }
+
+    /// Bytes went out. After an HTTP/1 request's end they are the tail of its response, which a slow reader may take its
+    /// time for. Over HTTP/2 they say nothing: an idle client is pinged, and may ping us as often as it likes.
     pub(super) fn sent(&self) {
-        if !self.is_busy() {
-            self.idle_since.store(self.now(), Ordering::Relaxed);
+        match self.kind() {
+            HttpKind::Http1 if !self.is_busy() => self.idle_since.store(self.now(), Ordering::Relaxed),
+            HttpKind::Http1 | HttpKind::Http2 => {}
         }
     }
 
@@ -87,18 +116,32 @@ impl Activity {
     }
 
     /// Until when the connection may stay as it is; `None` while a request is under way.
-    pub(super) fn deadline(&self, kind: HttpKind, limits: &Limits) -> Option<Instant> {
+    pub(super) fn deadline(&self, limits: &Limits) -> Option<Instant> {
         if self.is_busy() || self.is_tunnel() {
             return None;
         }
-        let (since, allowed) = match (kind, self.head_since.load(Ordering::Relaxed)) {
-            (HttpKind::Http1, _) if !self.had_request.load(Ordering::Relaxed) => (0, limits.header_timeout),
+        let (since, allowed) = match (self.kind(), self.head_since.load(Ordering::Relaxed)) {
+            _ if !self.had_request.load(Ordering::Relaxed) => (0, limits.header_timeout),
             (HttpKind::Http1, since @ 1..) => (since - 1, limits.header_timeout),
             (HttpKind::Http1 | HttpKind::Http2, _) => {
                 (self.idle_since.load(Ordering::Relaxed), limits.keepalive_timeout)
             }
         };
-        Some(self.epoch + Duration::from_millis(since) + allowed)
+        Some(self.at(since) + allowed)
+    }
+
+    /// Until when the tail of a response may still be on its way, after a pause of `grace` as well: a connection that is
+    /// being closed is not cut before.
+    pub(super) fn tail_until(&self, grace: Duration) -> Instant {
+        let since = self.at(self.idle_since.load(Ordering::Relaxed));
+        match self.kind() {
+            HttpKind::Http2 if self.had_request.load(Ordering::Relaxed) => since + H2_TAIL,
+            HttpKind::Http1 | HttpKind::Http2 => since + grace,
+        }
+    }
+
+    fn at(&self, milliseconds: u64) -> Instant {
+        self.epoch + Duration::from_millis(milliseconds)
     }
 
     fn now(&self) -> u64 {
@@ -112,7 +155,12 @@ pub(super) struct InFlight(Arc<Activity>);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.idle_since.store(self.0.now(), Ordering::Relaxed);
+        let now = self.0.now();
+        self.0.idle_since.store(now, Ordering::Relaxed);
+        // The next head began while this request was under way: its time runs from here.
+        if self.0.within_head.load(Ordering::Relaxed) {
+            self.0.head_since.store(now + 1, Ordering::Relaxed);
+        }
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }

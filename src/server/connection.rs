@@ -84,7 +84,7 @@ pub(super) async fn serve<G: Gate>(
             return;
         }
     };
-    let client = match worker.shared.caps.admit_client(preface.source.0.ip(), &limits) {
+    let client = match worker.admit_client(preface.source, &limits) {
         Ok(client) => client,
         Err(over) => return worker.count_over(over),
     };
@@ -184,6 +184,7 @@ impl<G: Gate> Connection<G> {
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
+        self.activity.speaks(kind);
         let streams = StreamExecutor::default();
         let service = Rc::new(ConnectionService {
             worker: Rc::clone(&self.worker),
@@ -203,13 +204,13 @@ impl<G: Gate> Connection<G> {
             HttpKind::Http1 => {
                 let io = TokioIo::new(WireStream::new(stream, Arc::clone(&self.activity)));
                 let call = service_fn(move |request| service.call(request));
-                self.drive(kind, http1(&self.limits).serve_connection(io, call).with_upgrades())
+                self.drive(http1(&self.limits).serve_connection(io, call).with_upgrades())
                     .await
             }
             HttpKind::Http2 => {
                 let io = TokioIo::new(stream);
                 let call = service_fn(move |request| service.call(request));
-                self.drive(kind, http2(&self.limits, streams).serve_connection(io, call))
+                self.drive(http2(&self.limits, streams).serve_connection(io, call))
                     .await
             }
         };
@@ -217,10 +218,10 @@ impl<G: Gate> Connection<G> {
     }
 
     /// Polls the connection, and closes it when it idles too long or the worker drains.
-    async fn drive<C: HttpConnection>(&self, kind: HttpKind, connection: C) -> Ended {
+    async fn drive<C: HttpConnection>(&self, connection: C) -> Ended {
         let mut connection = pin!(connection);
         let mut phase_changed = pin!(self.worker.phase_changed.notified());
-        let mut clock = pin!(tokio::time::sleep_until(self.next_look(kind)));
+        let mut clock = pin!(tokio::time::sleep_until(self.next_look()));
         let mut closing = false;
         std::future::poll_fn(|cx| {
             loop {
@@ -235,7 +236,7 @@ impl<G: Gate> Connection<G> {
                 }
                 // Registers this task's waker; once notified it stays ready.
                 let _ = phase_changed.as_mut().poll(cx);
-                let deadline = self.activity.deadline(kind, &self.limits);
+                let deadline = self.activity.deadline(&self.limits);
                 if let Some(sooner) = deadline.filter(|deadline| !closing && *deadline < clock.deadline()) {
                     clock.as_mut().reset(sooner);
                 }
@@ -244,13 +245,19 @@ impl<G: Gate> Connection<G> {
                 }
                 match deadline {
                     Some(deadline) if deadline > Instant::now() && !closing => clock.as_mut().reset(deadline),
-                    Some(_) if closing => return Poll::Ready(Ended::ByClock),
+                    Some(_) if closing => {
+                        let tail = self.activity.tail_until(CLOSE_GRACE);
+                        if tail <= Instant::now() {
+                            return Poll::Ready(Ended::ByClock);
+                        }
+                        clock.as_mut().reset(tail);
+                    }
                     Some(_) => {
                         closing = true;
                         connection.as_mut().close();
                         clock.as_mut().reset(Instant::now() + CLOSE_GRACE);
                     }
-                    None => clock.as_mut().reset(self.next_look(kind)),
+                    None => clock.as_mut().reset(self.next_look()),
                 }
             }
         })
@@ -259,9 +266,9 @@ impl<G: Gate> Connection<G> {
 
     /// When to look at the connection's deadline: at it, or while a request is under way as soon as the next could pass.
     /// Requests then never touch a timer.
-    fn next_look(&self, kind: HttpKind) -> Instant {
+    fn next_look(&self) -> Instant {
         let shortest = self.limits.header_timeout.min(self.limits.keepalive_timeout);
-        let deadline = self.activity.deadline(kind, &self.limits);
+        let deadline = self.activity.deadline(&self.limits);
         deadline.unwrap_or_else(|| Instant::now() + shortest.max(Duration::from_millis(10)))
     }
 
@@ -319,26 +326,37 @@ where
 /// HTTP/1.1 as we speak it. The head's timeout is ours ([`Activity::deadline`]): hyper's would also end idle keep-alive.
 /// A client that closes its half is gone, as with nginx. `pipeline_flush` stays off: it holds an answer back, an error's too,
 /// as long as anything unparsed has been read behind its request.
+///
+/// The limits of a head have slack here: up to it the gate answers, with a page and a record; beyond it hyper does, barely.
 fn http1(limits: &Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(None)
         .half_close(false)
-        .max_headers(limits.header_count)
-        .max_header_size(limits.header_bytes)
-        .max_buf_size(limits.header_bytes.max(H1_BUFFER));
+        .max_headers(slack_count(limits))
+        .max_header_size(slack_bytes(limits))
+        .max_buf_size(slack_bytes(limits).max(H1_BUFFER));
     builder
 }
 
-/// HTTP/2 as we speak it. Its own limits on reset and malformed streams stay at their defaults: they end the floods of
+fn slack_count(limits: &Limits) -> usize {
+    limits.header_count + limits.header_count / 4 + 8
+}
+
+fn slack_bytes(limits: &Limits) -> usize {
+    limits.header_bytes * 2
+}
+
+/// HTTP/2 as we speak it, with the same slack; it counts 32 bytes more for every line. Its own limits on reset and malformed streams stay at their defaults: they end the floods of
 /// CVE-2023-44487 and its kin.
 fn http2(limits: &Limits, streams: StreamExecutor) -> http2::Builder<StreamExecutor> {
+    let header_list = slack_bytes(limits) + 32 * slack_count(limits);
     let mut builder = http2::Builder::new(streams);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.h2_streams)
-        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(header_list).unwrap_or(u32::MAX))
         .initial_stream_window_size(H2_STREAM_WINDOW)
         .initial_connection_window_size(H2_CONNECTION_WINDOW)
         .max_send_buf_size(H2_SEND_BUFFER)

@@ -72,10 +72,14 @@ impl Server {
                     .enable_all()
                     .build_local(LocalOptions::default())
                 {
-                    Ok(runtime) => runtime.block_on(async {
-                        let worker = Worker::new(gate(number), shared);
-                        worker.run(listeners, phases, |result| drop(started.send(result))).await;
-                    }),
+                    Ok(runtime) => {
+                        runtime.block_on(async {
+                            let worker = Worker::new(gate(number), shared);
+                            worker.run(listeners, phases, |result| drop(started.send(result))).await;
+                        });
+                        // Without waiting for a look-up of a name that the system is still at.
+                        runtime.shutdown_background();
+                    }
                     Err(error) => drop(started.send(Err(error))),
                 }
             })?;

@@ -23,6 +23,10 @@ use crate::gateway::{
     pace::Pace,
 };
 
+/// Bytes of a response that hyper is handed at once over HTTP/2: what a stream may have on its way beyond its client's window.
+/// All of it counts as read at [`StreamPace`] when it is handed over, so more would be patience for nothing.
+const H2_FRAME: usize = 16 * 1024;
+
 /// What judges and answers requests; one per worker, so it needs no locks.
 pub trait Gate: 'static {
     /// The body of its answers.
@@ -77,6 +81,8 @@ impl<G: Gate> ConnectionService<G> {
             service.close_after(&mut response);
             Ok(response.map(|answer| AnswerBody {
                 answer,
+                rest: Bytes::new(),
+                kind: service.kind,
                 stream,
                 _in_flight: in_flight,
             }))
@@ -155,6 +161,9 @@ impl<G: Gate> ConnectionService<G> {
 #[derive(Debug)]
 pub(super) struct AnswerBody<B> {
     answer: Answer<B>,
+    /// Of the frame before, still to be handed over.
+    rest: Bytes,
+    kind: HttpKind,
     stream: Option<Rc<StreamPace>>,
     _in_flight: InFlight,
 }
@@ -175,8 +184,13 @@ impl<B: Body<Data = Bytes> + Unpin> Body for AnswerBody<B> {
             stream.asked();
         }
         let frame = match &mut this.answer {
+            _ if !this.rest.is_empty() => Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.rest))))),
             Answer::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Answer::Gate(body) => Pin::new(body).poll_frame(cx),
+        };
+        let frame = match this.kind {
+            HttpKind::Http1 => frame,
+            HttpKind::Http2 => frame.map_ok(|frame| split(frame, &mut this.rest)),
         };
         if let (Some(stream), Poll::Ready(Some(Ok(frame)))) = (&this.stream, &frame) {
             stream.delivered(frame.data_ref().map_or(0, Bytes::len));
@@ -186,15 +200,74 @@ impl<B: Body<Data = Bytes> + Unpin> Body for AnswerBody<B> {
 
     fn is_end_stream(&self) -> bool {
         match &self.answer {
+            _ if !self.rest.is_empty() => false,
             Answer::Own(bytes) => bytes.is_none(),
             Answer::Gate(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.answer {
+        let hint = match &self.answer {
             Answer::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Answer::Gate(body) => body.size_hint(),
+        };
+        longer(&hint, self.rest.len() as u64)
+    }
+}
+
+/// Leaves of a frame what is handed over at once, and the rest for later.
+fn split(frame: Frame<Bytes>, rest: &mut Bytes) -> Frame<Bytes> {
+    match frame.into_data() {
+        Ok(mut data) => {
+            *rest = data.split_off(data.len().min(H2_FRAME));
+            Frame::data(data)
         }
+        Err(trailers) => trailers,
+    }
+}
+
+fn longer(hint: &SizeHint, by: u64) -> SizeHint {
+    let mut longer = SizeHint::new();
+    longer.set_lower(hint.lower().saturating_add(by));
+    if let Some(upper) = hint.upper() {
+        longer.set_upper(upper.saturating_add(by));
+    }
+    longer
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{BodyExt, Full};
+
+    use super::*;
+
+    fn body(kind: HttpKind, bytes: usize) -> AnswerBody<Full<Bytes>> {
+        AnswerBody {
+            answer: Answer::Gate(Full::new(Bytes::from(vec![b'x'; bytes]))),
+            rest: Bytes::new(),
+            kind,
+            stream: None,
+            _in_flight: Activity::new().request(),
+        }
+    }
+
+    async fn frames(mut body: AnswerBody<Full<Bytes>>) -> Vec<usize> {
+        let mut frames = Vec::new();
+        let mut left = body.size_hint().exact().expect("a known size");
+        while !body.is_end_stream() {
+            let frame = body.frame().await.expect("not the end").expect("no error");
+            let length = frame.into_data().expect("data").len();
+            left -= length as u64;
+            assert_eq!(body.size_hint().exact(), Some(left));
+            frames.push(length);
+        }
+        frames
+    }
+
+    #[tokio::test]
+    async fn http2_hands_over_little_at_a_time_and_loses_none() {
+        assert_eq!(frames(body(HttpKind::Http2, 40_000)).await, [16_384, 16_384, 7_232]);
+        assert_eq!(frames(body(HttpKind::Http2, 16_384)).await, [16_384]);
+        assert_eq!(frames(body(HttpKind::Http1, 40_000)).await, [40_000]);
     }
 }

@@ -53,10 +53,15 @@ fn listener() -> Listener {
     }
 }
 
+/// The one trusted proxy.
+const TRUSTED: &str = "192.0.2.99";
+
 /// Answers by path; `/held` waits until the test lets it go.
 #[derive(Clone)]
 struct TestGate {
     held: Arc<Semaphore>,
+    /// Keeps `/blocked` from its end on a thread of its own, as a look-up of a name does.
+    blocked: Arc<Mutex<()>>,
     reached: Arc<Mutex<Vec<String>>>,
 }
 
@@ -86,6 +91,12 @@ impl Gate for TestGate {
             "/held" => {
                 let _permit = self.held.acquire().await;
                 "held".to_owned()
+            }
+            "/blocked" => {
+                let blocked = Arc::clone(&self.blocked);
+                let wait = tokio::task::spawn_blocking(move || drop(blocked.lock()));
+                wait.await.expect("no panic");
+                "was blocked".to_owned()
             }
             "/endless" => return Ok(Response::new(Endless.boxed_unsync())),
             _ => "hello".to_owned(),
@@ -134,12 +145,14 @@ impl Running {
     fn start(listener: Listener, limits: Limits) -> Self {
         let gate = TestGate {
             held: Arc::new(Semaphore::new(0)),
+            blocked: Arc::default(),
             reached: Arc::default(),
         };
         let shared = Arc::new(Shared {
             caps: Arc::default(),
             counts: Arc::default(),
             limits: Box::new(move || limits.clone()),
+            trusts: Box::new(|source| source.0.ip().to_string() == TRUSTED),
         });
         let sites = [site("default", &["*"], Vec::new(), true)];
         let store = CertificateStore::load(&sites, None, jiff::Timestamp::now(), &mut Faults::new());
@@ -283,6 +296,16 @@ fn an_idle_connection_is_closed_after_its_keep_alive() {
 }
 
 #[test]
+fn a_head_that_began_behind_another_request_has_no_more_time() {
+    let server = Running::plain(Limits {
+        header_timeout: Duration::from_millis(50),
+        ..limits()
+    });
+    let answer = server.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHos");
+    assert!(answer.ends_with("hello"), "{answer}");
+}
+
+#[test]
 fn a_request_under_way_is_not_idle() {
     let server = Running::plain(Limits {
         header_timeout: Duration::from_millis(20),
@@ -302,9 +325,18 @@ fn a_request_under_way_is_not_idle() {
 }
 
 #[test]
-fn a_head_that_is_too_large_is_answered_431_and_counted() {
+fn a_head_somewhat_too_large_is_for_the_gate_to_refuse() {
     let server = Running::plain(limits());
     let long = "x".repeat(20_000);
+    let many = "a: b\r\n".repeat(110);
+    let answer = server.exchange(format!("GET / HTTP/1.1\r\nX-Long: {long}\r\n{many}{CLOSING}").as_bytes());
+    assert!(answer.ends_with("hello"), "{answer}");
+}
+
+#[test]
+fn a_head_that_is_far_too_large_is_answered_431_and_counted() {
+    let server = Running::plain(limits());
+    let long = "x".repeat(40_000);
     let answer = server.exchange(format!("GET / HTTP/1.1\r\nX-Long: {long}\r\n{CLOSING}").as_bytes());
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
     while server
@@ -466,6 +498,24 @@ fn draining_ends_at_its_deadline() {
 }
 
 #[test]
+fn stopping_does_not_wait_for_a_blocked_look_up() {
+    let mut server = Running::plain(limits());
+    let blocked = Arc::clone(&server.gate.blocked);
+    let block = blocked.lock().expect("not poisoned");
+    let mut client = server.connect();
+    client
+        .write_all(b"GET /blocked HTTP/1.1\r\nHost: a\r\n\r\n")
+        .expect("it reads");
+    server.wait_until_reached("/blocked");
+    let mut stopping = server.server.take().expect("running");
+    let stopped = server
+        .runtime
+        .block_on(async { tokio::time::timeout(Duration::from_secs(30), stopping.stop()).await });
+    drop(block);
+    stopped.expect("it stops");
+}
+
+#[test]
 fn the_health_path_is_answered_by_the_listener() {
     let server = Running::start(
         Listener {
@@ -604,6 +654,8 @@ mod proxy_protocol {
         assert_eq!(source(&server, b"PROXY TCP4 203.0.113.7\r\n"), "");
         assert_eq!(source(&server, b"PROXY TCP4 example.com 192.0.2.1 1 80\r\n"), "");
         assert_eq!(source(&server, &v2(0x22, 0x11, &V4_ADDRESSES)), "");
+        assert_eq!(source(&server, &v2(0x21, 0x00, b"")), "", "no address");
+        assert_eq!(source(&server, &v2(0x21, 0x31, &[b'a'; 216])), "", "a unix socket");
         assert_eq!(source(&server, &v2(0x21, 0x12, &V4_ADDRESSES)), "");
         assert_eq!(source(&server, &v2(0x21, 0x11, &[0; 5000])), "");
         assert_eq!(server.exchange(b"PROXY TCP4 203.0."), "", "it has a timeout");
@@ -648,6 +700,29 @@ mod proxy_protocol {
             "203.0.113.8 via 127.0.0.1"
         );
     }
+
+    #[test]
+    fn a_trusted_proxy_may_have_any_number_of_connections() {
+        let server = Running::start(
+            Listener {
+                proxy_protocol: set("127.0.0.0/8"),
+                ..listener()
+            },
+            Limits {
+                connections_per_client: 1,
+                ..limits()
+            },
+        );
+        let _kept: Vec<TcpStream> = (0..3)
+            .map(|_| {
+                let mut stream = server.connect();
+                let header = format!("PROXY TCP4 {TRUSTED} 192.0.2.1 1 80\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
+                stream.write_all(header.as_bytes()).expect("it reads");
+                assert!(read_response(&mut stream).ends_with("hello"));
+                stream
+            })
+            .collect();
+    }
 }
 
 mod http2 {
@@ -670,6 +745,14 @@ mod http2 {
     type Sender = h2::client::SendRequest<Bytes>;
 
     async fn connect(server: &Running) -> Sender {
+        let (sender, connection) = handshake(server).await;
+        tokio::spawn(connection);
+        sender
+    }
+
+    type Tls = tokio_rustls::client::TlsStream<tokio::net::TcpStream>;
+
+    async fn handshake(server: &Running) -> (Sender, h2::client::Connection<Tls>) {
         let config = client(&["h2"]);
         let tcp = tokio::net::TcpStream::connect(server.address)
             .await
@@ -680,9 +763,7 @@ mod http2 {
             .await
             .expect("a handshake");
         assert_eq!(tls.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
-        let (sender, connection) = h2::client::handshake(tls).await.expect("settings");
-        tokio::spawn(connection);
-        sender
+        h2::client::handshake(tls).await.expect("settings")
     }
 
     fn get(path: &str) -> Request<()> {
@@ -783,6 +864,38 @@ mod http2 {
             while server.shared.caps.open() > 0 {
                 tokio::task::yield_now().await;
             }
+        });
+    }
+
+    #[test]
+    fn pings_do_not_keep_an_idle_connection() {
+        let server = server(Limits {
+            keepalive_timeout: Duration::from_millis(50),
+            ..limits()
+        });
+        server.runtime.block_on(async {
+            let (mut sender, mut connection) = handshake(&server).await;
+            let mut pings = connection.ping_pong().expect("the first to ask");
+            tokio::spawn(connection);
+            let (response, _) = sender.send_request(get("/"), true).expect("sent");
+            assert_eq!(text(response).await.1, "hello");
+            let pinging = async { while pings.ping(h2::Ping::opaque()).await.is_ok() {} };
+            let pinged = tokio::time::timeout(Duration::from_secs(30), pinging).await;
+            pinged.expect("the connection ends");
+        });
+    }
+
+    #[test]
+    fn a_connection_without_a_request_has_the_time_of_a_head() {
+        let server = server(Limits {
+            header_timeout: Duration::from_millis(50),
+            ..limits()
+        });
+        server.runtime.block_on(async {
+            let (_sender, connection) = handshake(&server).await;
+            let ended = tokio::time::timeout(Duration::from_secs(30), connection).await;
+            // With GOAWAY, or without when it was not even begun.
+            let _ = ended.expect("the connection ends");
         });
     }
 

@@ -79,9 +79,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for WireStream<S> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
         if !this.activity.is_tunnel() {
-            this.activity
-                .verdicts
-                .add(this.scanner.scan(&buffer.filled()[before..]));
+            let scan = this.scanner.scan(&buffer.filled()[before..]);
+            this.activity.verdicts.add(scan);
+            this.activity.scanned(this.scanner.is_within_head());
         }
         Poll::Ready(Ok(()))
     }

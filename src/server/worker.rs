@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     config::settings::{Limits, Listener},
+    policy::client::SourceAddr,
     telemetry::metrics::ConnectionFigures,
 };
 
@@ -84,6 +85,8 @@ pub struct Shared {
     pub counts: Arc<ConnectionCounts>,
     /// The limits of the moment; a connection keeps those it began with.
     pub limits: Box<dyn Fn() -> Limits + Send + Sync>,
+    /// Whether a source is a trusted proxy at the moment.
+    pub trusts: Box<dyn Fn(SourceAddr) -> bool + Send + Sync>,
 }
 
 impl Shared {
@@ -146,9 +149,9 @@ pub(super) struct ConnectionPermit {
 }
 
 impl ConnectionPermit {
-    /// Counts the connection for its client as well.
-    pub(super) fn for_client(mut self, client: ClientPermit) -> Self {
-        self.client = Some(client);
+    /// Counts the connection for its client as well, if it is counted for one.
+    pub(super) fn for_client(mut self, client: Option<ClientPermit>) -> Self {
+        self.client = client;
         self
     }
 }
@@ -289,6 +292,14 @@ impl<G: Gate> Worker<G> {
             _total: total,
             client: None,
         }
+    }
+
+    /// Counts a connection for its client. A trusted proxy's are not: they are those of all its clients together.
+    pub(super) fn admit_client(&self, source: SourceAddr, limits: &Limits) -> Result<Option<ClientPermit>, OverCap> {
+        if (self.shared.trusts)(source) {
+            return Ok(None);
+        }
+        self.shared.caps.admit_client(source.0.ip(), limits).map(Some)
     }
 
     /// Counts a connection that is closed at once because there are too many.

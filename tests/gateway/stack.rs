@@ -103,6 +103,7 @@ impl Stack {
             caps: Arc::default(),
             counts: Arc::default(),
             limits: Box::new(move || limits.load().settings.limits.clone()),
+            trusts: Box::new(|_| false),
         });
         let (gates, telling) = (current.clone(), telemetry.clone());
         let gate = move |worker| Gateway::new(gates.clone(), telling.worker(worker));
