@@ -2,7 +2,8 @@
 
 use std::{
     io::Write,
-    sync::{Arc, Barrier},
+    sync::{Mutex, PoisonError, mpsc},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -319,13 +320,13 @@ fn metrics_count_known_traffic() {
 
 #[test]
 fn health_is_alive_and_ready_and_then_draining() {
-    let asked = Arc::new(Barrier::new(2));
-    let answer = Arc::new(Barrier::new(2));
-    let (tell, hold) = (Arc::clone(&asked), Arc::clone(&answer));
+    let ((tell, asked), (answer, hold)) = (mpsc::channel(), mpsc::channel::<()>());
+    let hold = Mutex::new(hold);
     let origin = Origin::scripted(move |connection| {
         connection.read_head();
-        tell.wait();
-        hold.wait();
+        tell.send(()).expect("the test waits");
+        // An error means that the test is over.
+        let _ = hold.lock().unwrap_or_else(PoisonError::into_inner).recv();
         connection.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate");
     });
     let gateway = start(&origin.url());
@@ -339,7 +340,9 @@ fn health_is_alive_and_ready_and_then_draining() {
     let mut busy = connect(gateway.address(1));
     busy.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
         .expect("it reads");
-    asked.wait();
+    asked
+        .recv_timeout(Duration::from_secs(60))
+        .expect("the origin is asked");
     gateway.signal("TERM");
     gateway.wait_for_message("draining");
     while !gateway.ask_admin("/readyz").starts_with("HTTP/1.1 503 ") {
@@ -347,7 +350,7 @@ fn health_is_alive_and_ready_and_then_draining() {
     }
     assert!(gateway.ask_admin("/healthz").starts_with("HTTP/1.1 200 "));
     assert_eq!(check(&gateway), (Some(1), "draining\n".to_owned()));
-    answer.wait();
+    answer.send(()).expect("the origin waits");
     assert!(read_to_end(&mut busy).ends_with("late"));
 }
 
