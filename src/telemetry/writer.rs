@@ -25,6 +25,8 @@ use crate::config::settings::{LogFormat, LogSettings, LogTarget};
 const LINGER: Duration = Duration::from_millis(10);
 /// Failed writes are reported at most this often; a full disk must not flood the other log as well.
 const REPORT_EVERY: Duration = Duration::from_secs(60);
+/// How long a reload waits for a new target to be taken; a blocked pipe must not keep it from ending.
+const SWITCH_PATIENCE: Duration = Duration::from_secs(1);
 /// A worker's share of the queue is also bounded in bytes, at so many a record: long targets must not fill the memory.
 const BYTES_A_RECORD: usize = 2048;
 /// Line buffers that a worker keeps for its next requests.
@@ -41,6 +43,8 @@ pub struct AccessLog {
 #[derive(Debug)]
 struct Shared {
     style: ArcSwap<Style>,
+    /// The target of the settings in force.
+    target: Mutex<LogTarget>,
     queues: Box<[Mutex<Queue>]>,
     /// Records that one worker may have waiting.
     room: AtomicUsize,
@@ -106,6 +110,7 @@ impl AccessLog {
         let workers = workers.max(1);
         let shared = Arc::new(Shared {
             style: ArcSwap::from_pointee(Style::new(settings)),
+            target: Mutex::new(settings.access.clone()),
             queues: (0..workers).map(|_| Mutex::default()).collect(),
             room: AtomicUsize::new(settings.queue.div_ceil(workers)),
             orders: Mutex::default(),
@@ -161,13 +166,23 @@ impl AccessLog {
         }
     }
 
+    /// Puts other settings in force: lines that come after this go to the new target, in the new format.
+    ///
+    /// # Errors
+    /// The log file cannot be opened; everything then stays.
     pub(super) fn apply(&self, settings: &LogSettings) -> io::Result<()> {
         let sink = Sink::open(&settings.access)?;
         self.shared
             .room
             .store(settings.queue.div_ceil(self.shared.queues.len()), Relaxed);
-        self.shared.style.store(Arc::new(Style::new(settings)));
+        let mut target = self.shared.target.lock().unwrap_or_else(PoisonError::into_inner);
         self.shared.order(|orders| orders.target = Some(sink));
+        if *target != settings.access {
+            // A line of the new format must not go where the old one went. A blocked old target takes lines a little longer.
+            let _taken = self.flush(SWITCH_PATIENCE);
+            target.clone_from(&settings.access);
+        }
+        self.shared.style.store(Arc::new(Style::new(settings)));
         Ok(())
     }
 

@@ -107,13 +107,15 @@ fn a_new_target_takes_the_lines_that_come_after_it() -> io::Result<()> {
     let directory = tempfile::tempdir()?;
     let (old, new) = (directory.path().join("old.log"), directory.path().join("new.log"));
     let (log, _metrics) = start(LogTarget::File(old.clone()));
-    push(&log, 0, "before\n");
-    log.apply(&settings(LogTarget::File(new.clone()), 10))?;
+    for _ in 0..100 {
+        push(&log, 0, "old\n");
+        log.apply(&settings(LogTarget::File(new.clone()), 10))?;
+        push(&log, 0, "new\n");
+        log.apply(&settings(LogTarget::File(old.clone()), 10))?;
+    }
     assert!(log.flush(PATIENCE));
-    push(&log, 0, "after\n");
-    assert!(log.flush(PATIENCE));
-    assert_eq!(std::fs::read_to_string(&old)?, "before\n");
-    assert_eq!(std::fs::read_to_string(&new)?, "after\n");
+    assert_eq!(std::fs::read_to_string(&old)?, "old\n".repeat(100));
+    assert_eq!(std::fs::read_to_string(&new)?, "new\n".repeat(100));
     Ok(())
 }
 
