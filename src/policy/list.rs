@@ -122,6 +122,15 @@ impl List {
         }
     }
 
+    /// The strings of a list of strings, in no order; none for any other kind.
+    pub fn strings(&self) -> impl Iterator<Item = &[u8]> {
+        let strings = match &self.contents {
+            Contents::String(set) => Some(set),
+            Contents::Ip(_) | Contents::Asn(_) | Contents::Country(_) => None,
+        };
+        strings.into_iter().flatten().map(|text| &**text)
+    }
+
     /// Whether a list of addresses holds this one.
     pub fn contains_ip(&self, address: IpAddr) -> bool {
         match &self.contents {

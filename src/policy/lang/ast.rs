@@ -7,6 +7,7 @@ pub use super::syntax::{Logic, Relation};
 use super::{
     fields::Field,
     functions::Function,
+    needle::Needle,
     types::{Scalar, Type},
     wildcard::Wildcard,
 };
@@ -77,7 +78,7 @@ pub enum Test {
     /// `eq`, `ne`, `lt`, `le`, `gt`, `ge`
     Relation(Relation, Literal),
     /// `contains`, byte for byte.
-    Contains(Box<[u8]>),
+    Contains(Needle),
     /// `matches`
     Matches(regex::bytes::Regex),
     /// `wildcard` and `strict wildcard`

@@ -6,7 +6,10 @@ use super::{
     environment::Environment,
     fields::{Field, Sort},
     functions::{Body, Function},
-    literals::{self, Part},
+    impossible::{self, Part},
+    literals,
+    needle::Needle,
+    parser::MAX_DEPTH,
     syntax::{self, At, Literal as Written, Node, Operator, Relation, Right, Syntax},
     types::{Scalar, Type},
     wildcard::Case,
@@ -20,6 +23,14 @@ pub(super) fn check(syntax: &Syntax, environment: &Environment<'_>) -> Result<Pr
     };
     let predicate = checker.predicate(syntax);
     match predicate {
+        // The canonical text puts every group in parentheses, and must parse back.
+        Some(predicate) if checker.faults.is_empty() && predicate.depth() > MAX_DEPTH => Err(vec![
+            Diagnostic::new(
+                syntax.span.clone(),
+                format!("the expression nests deeper than {MAX_DEPTH} levels when all its groups are in parentheses"),
+            )
+            .help("split it into several rules, or use sets and lists: `in {…}`, `in $list`"),
+        ]),
         Some(predicate) if checker.faults.is_empty() => Ok(predicate),
         Some(_) | None => Err(checker.faults),
     }
@@ -193,7 +204,10 @@ impl Checker<'_> {
                 );
             }
         };
-        let test = self.test(operator, right, scalar, sort_of(&value))?;
+        let test = match self.test(operator, right, scalar, sort_of(&value))? {
+            Test::Contains(needle) if is_lowered(&value) => Test::Contains(needle.in_any_case()),
+            test => test,
+        };
         Some(Comparison { value, test })
     }
 
@@ -242,12 +256,8 @@ impl Checker<'_> {
                     Case::Sensitive
                 };
                 let wildcard = self.sound(literals::wildcard(literal, case))?;
-                if sort == Sort::Path && !wildcard.pattern().starts_with(b"/") && !wildcard.pattern().starts_with(b"*")
-                {
-                    return self.fault(
-                        Diagnostic::new(literal.span.clone(), "a path begins with a slash")
-                            .help("begin the pattern with `/`, or with `*`"),
-                    );
+                if let Some(fault) = impossible::pattern(sort, &wildcard, &literal.span) {
+                    return self.fault(fault);
                 }
                 Some(Test::Wildcard(wildcard))
             }
@@ -259,10 +269,10 @@ impl Checker<'_> {
                             .help("to test for an empty string, write `eq \"\"`"),
                     );
                 }
-                if let Some(fault) = literals::never_part(sort, Part::Anywhere, &text, &literal.span) {
+                if let Some(fault) = impossible::part(sort, Part::Anywhere, &text, &literal.span) {
                     return self.fault(fault);
                 }
-                Some(Test::Contains(text.into_boxed_slice()))
+                Some(Test::Contains(Needle::new(&text)))
             }
         }
     }
@@ -309,7 +319,7 @@ impl Checker<'_> {
     /// Records a fault for a value that the field can never have.
     pub(super) fn possible(&mut self, sort: Sort, value: &Literal, written: &At<Written>) -> Option<()> {
         let fault = match value {
-            Literal::Text(text) => literals::never(sort, text, &written.span, self.environment),
+            Literal::Text(text) => impossible::value(sort, text, &written.span, self.environment),
             Literal::Int(asn) if sort == Sort::Asn && u32::try_from(*asn).is_err() => Some(
                 Diagnostic::new(written.span.clone(), format!("{asn} is no autonomous system's number"))
                     .help("they go from 0 (unknown) to 4294967295"),
@@ -336,11 +346,23 @@ fn bare_word(right: &At<Right>, written: &str) -> Diagnostic {
     }
 }
 
-/// What the values look like; what is made of a field by a function looks like anything.
+/// Whether it is `lower(…)` of one text.
+fn is_lowered(value: &Value) -> bool {
+    matches!(&value.base, Base::Call(call) if call.function.name == "lower")
+        && value.ty == Type::STRING
+        && value.steps.is_empty()
+}
+
+/// What the values look like, an array's elements too; what most functions make of a field looks like anything.
 pub(super) fn sort_of(value: &Value) -> Sort {
     match &value.base {
-        Base::Field(field) if value.steps.is_empty() => field.sort,
-        Base::Field(_) | Base::Call(_) | Base::Literal(_) => Sort::Any,
+        Base::Field(field) => field.sort,
+        Base::Call(call) => match call.function.name {
+            "lower" => Sort::Lower,
+            "upper" => Sort::Upper,
+            _ => Sort::Any,
+        },
+        Base::Literal(_) => Sort::Any,
     }
 }
 

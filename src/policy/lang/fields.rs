@@ -49,8 +49,14 @@ pub enum Sort {
     Method,
     /// A version of HTTP.
     Version,
-    /// A path, which begins with a slash.
+    /// A canonical path, or a reading of one.
     Path,
+    /// What begins with a path: the target as sent, or path and query.
+    Target,
+    /// Text without upper-case ASCII letters.
+    Lower,
+    /// Text without lower-case ASCII letters.
+    Upper,
     /// An extension in lower case, without its dot.
     Extension,
     /// The name of a site.
@@ -234,6 +240,7 @@ pub static ALL: &[Field] = &[
     Field {
         doc: "The names of the headers, in lower case; a name that occurs twice is there once.",
         example: r#"any(http.request.headers.names[*] eq "x-debug")"#,
+        sort: Sort::Lower,
         ..strings("http.request.headers.names", |input| {
             input.facts.headers.keys().map(|name| text(name.as_str())).collect()
         })
@@ -258,7 +265,7 @@ pub static ALL: &[Field] = &[
     Field {
         doc: "Path and query: the canonical path, the query as sent.",
         example: r#"http.request.uri contains "/download?file=""#,
-        sort: Sort::Path,
+        sort: Sort::Target,
         ..string("http.request.uri", |input| match input.uri() {
             Cow::Borrowed(uri) => text(uri),
             Cow::Owned(uri) => owned(uri),
@@ -418,13 +425,13 @@ pub static ALL: &[Field] = &[
     Field {
         doc: "Path and query as sent.",
         example: r#"raw.http.request.uri contains "/./""#,
-        sort: Sort::Path,
+        sort: Sort::Target,
         ..string("raw.http.request.uri", |input| text(input.facts.target.raw()))
     },
     Field {
         doc: "The path as sent. What is forwarded is the canonical path: locks belong on `http.request.uri.path`.",
         example: r#"raw.http.request.uri.path contains "//""#,
-        sort: Sort::Path,
+        sort: Sort::Target,
         ..string("raw.http.request.uri.path", |input| text(input.facts.target.raw_path()))
     },
     Field {

@@ -28,6 +28,14 @@ pub(super) fn holds<'a>(predicate: &'a Predicate, input: &Input<'a>) -> bool {
 }
 
 pub(super) fn passes<'a>(comparison: &'a Comparison, input: &Input<'a>) -> bool {
+    // `lower(text) contains "part"`: the most common test of user agents, and the text need not be copied for it.
+    if let Test::Contains(needle) = &comparison.test
+        && let Some(any_case) = needle.any_case()
+        && let Base::Call(lower) = &comparison.value.base
+        && let [text] = lower.arguments.as_slice()
+    {
+        return matches!(value(text, input), Some(Datum::Text(text)) if any_case.is_match(&text[..]));
+    }
     value(&comparison.value, input).is_some_and(|datum| test(&comparison.test, &datum))
 }
 
@@ -130,7 +138,7 @@ pub(super) fn test(test: &Test, datum: &Datum<'_>) -> bool {
         (Test::Relation(relation, Literal::Text(right)), Datum::Text(left)) => relation.holds(left[..].cmp(right)),
         (Test::Relation(relation, Literal::Int(right)), Datum::Int(left)) => relation.holds(left.cmp(right)),
         (Test::Relation(relation, Literal::Ip(right)), Datum::Ip(left)) => relation.holds(left.cmp(right)),
-        (Test::Contains(part), Datum::Text(text)) => text.windows(part.len().max(1)).any(|window| *window == **part),
+        (Test::Contains(needle), Datum::Text(text)) => needle.is_in(text),
         (Test::Matches(regex), Datum::Text(text)) => regex.is_match(text),
         (Test::Wildcard(wildcard), Datum::Text(text)) => wildcard.matches(text),
         (Test::In(Set::Text { set, .. }), Datum::Text(text)) => set.contains(&text[..]),

@@ -1,21 +1,13 @@
-//! What the values written in a rule mean, and which of them can never be what a field says.
+//! What the values written in a rule mean.
 
 use regex::bytes::{Regex, RegexBuilder};
 
 use super::{
     diagnostics::Diagnostic,
-    environment::Environment,
-    fields::Sort,
     syntax::{At, Literal, Span},
     wildcard::{Case, Wildcard},
 };
-use crate::policy::{
-    countries,
-    fault::nearest,
-    network::{IpRange, Network},
-    normalize::HostName,
-    user_agents::Category,
-};
+use crate::policy::network::{IpRange, Network};
 
 /// The most memory a compiled regex may take: a counted repetition of a large class is refused instead of slowing every
 /// request. The engine's time is linear in the text, with this as its factor.
@@ -263,106 +255,3 @@ fn address_word(literal: &At<Literal>) -> Result<&str, Diagnostic> {
         }
     }
 }
-
-/// Why a string can never be what a field of this sort says, if so. A comparison that never holds is a rule that does
-/// nothing, or a `not` that lets everyone in.
-pub(super) fn never(sort: Sort, text: &[u8], span: &Span, environment: &Environment<'_>) -> Option<Diagnostic> {
-    let text = String::from_utf8_lossy(text);
-    let fault = |message: &str, help: String| Some(Diagnostic::new(span.clone(), message).help(help));
-    match sort {
-        Sort::Country => match countries::country(&text) {
-            Ok(_) if text == "T1" && !environment.geo.tor => fault(
-                "no list of Tor exits is configured",
-                "set `tor = \"$list\"` in [geoip]".to_owned(),
-            ),
-            Ok(_) => None,
-            Err(error) => fault(&error.message, error.help),
-        },
-        Sort::Continent => countries::continent(&text)
-            .err()
-            .and_then(|error| fault(&error.message, error.help)),
-        Sort::Host if text.is_empty() || HostName::parse(&text).is_some_and(|name| name.as_str() == text) => None,
-        Sort::Host => {
-            let host = text
-                .rsplit("://")
-                .next()
-                .unwrap_or("")
-                .split(['/', ':'])
-                .next()
-                .unwrap_or("");
-            let help = match HostName::parse(host) {
-                Some(name) => format!("write \"{name}\""),
-                None => "write a name such as \"example.com\"; patterns are for `wildcard`".to_owned(),
-            };
-            fault("a host is lower-case, without scheme, port, path or trailing dot", help)
-        }
-        Sort::Method if text.bytes().any(|b| b.is_ascii_lowercase()) => fault(
-            "methods are upper-case",
-            format!("write \"{}\"", text.to_ascii_uppercase()),
-        ),
-        Sort::Version if !VERSIONS.contains(&&*text) => fault(
-            "there is no such version of HTTP",
-            format!("versions are {}", VERSIONS.join(", ")),
-        ),
-        Sort::Path if !text.starts_with('/') => fault("a path begins with a slash", format!("write \"/{text}\"")),
-        Sort::Extension if text.starts_with('.') || text.bytes().any(|b| b.is_ascii_uppercase()) => fault(
-            "extensions are lower-case, without the dot",
-            format!("write \"{}\"", text.trim_start_matches('.').to_ascii_lowercase()),
-        ),
-        Sort::Site => {
-            let sites = environment
-                .sites
-                .filter(|sites| !sites.iter().any(|site| *site == text))?;
-            let fault = Diagnostic::new(span.clone(), format!("there is no site \"{text}\""));
-            Some(match nearest(&text, sites.iter().map(String::as_str)) {
-                Some(site) => fault.help(format!("did you mean \"{site}\"?")),
-                None => fault.help(format!("sites are {}", sites.join(", "))),
-            })
-        }
-        Sort::Category if !text.is_empty() && Category::parse(&text).is_none() => {
-            let known = Category::ALL.map(Category::as_str).join(", ");
-            fault(
-                &format!("there is no category \"{text}\""),
-                format!("categories are {known}"),
-            )
-        }
-        Sort::Any | Sort::Asn | Sort::Method | Sort::Version | Sort::Path | Sort::Extension | Sort::Category => None,
-    }
-}
-
-/// Which part of a string is looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
-    Start,
-    End,
-    Anywhere,
-}
-
-/// Why a string can never be part of what a field of this sort says, if so.
-pub(super) fn never_part(sort: Sort, part: Part, text: &[u8], span: &Span) -> Option<Diagnostic> {
-    let upper = text.iter().any(u8::is_ascii_uppercase);
-    let text = String::from_utf8_lossy(text);
-    let fault = |message: &str, help: String| Some(Diagnostic::new(span.clone(), message).help(help));
-    match sort {
-        Sort::Host | Sort::Extension if upper => fault(
-            "this field is always lower-case",
-            format!("write \"{}\"", text.to_ascii_lowercase()),
-        ),
-        Sort::Path if part == Part::Start && !text.starts_with('/') => {
-            fault("a path begins with a slash", format!("write \"/{text}\""))
-        }
-        Sort::Any
-        | Sort::Country
-        | Sort::Continent
-        | Sort::Asn
-        | Sort::Host
-        | Sort::Method
-        | Sort::Version
-        | Sort::Path
-        | Sort::Extension
-        | Sort::Site
-        | Sort::Category => None,
-    }
-}
-
-const VERSIONS: [&str; 4] = ["HTTP/1.0", "HTTP/1.1", "HTTP/2", "HTTP/3"];

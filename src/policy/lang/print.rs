@@ -41,6 +41,46 @@ fn write_operand(f: &mut Formatter<'_>, operand: &Predicate) -> fmt::Result {
     }
 }
 
+impl Predicate {
+    /// How deep the canonical text nests, as the parser counts: parentheses, `not`s and calls.
+    pub(super) fn depth(&self) -> usize {
+        match self {
+            Self::Constant(_) => 0,
+            Self::Not(inner) => 1 + inner.depth_as_operand(),
+            Self::Group(_, parts) => parts.iter().map(Self::depth_as_operand).max().unwrap_or(0),
+            Self::Compare(comparison) => comparison.value.depth(),
+            Self::Holds(value) => value.depth(),
+            Self::Quantified(_, each) => 1 + each.depth(),
+        }
+    }
+
+    fn depth_as_operand(&self) -> usize {
+        match self {
+            Self::Group(..) => 1 + self.depth(),
+            Self::Constant(_) | Self::Not(_) | Self::Compare(_) | Self::Holds(_) | Self::Quantified(..) => self.depth(),
+        }
+    }
+}
+
+impl Elementwise {
+    fn depth(&self) -> usize {
+        match self {
+            Self::Not(inner) => 1 + inner.depth(),
+            Self::Compare(comparison) => comparison.value.depth(),
+            Self::Holds(value) => value.depth(),
+        }
+    }
+}
+
+impl Value {
+    fn depth(&self) -> usize {
+        match &self.base {
+            Base::Call(call) => 1 + call.arguments.iter().map(Self::depth).max().unwrap_or(0),
+            Base::Field(_) | Base::Literal(_) => 0,
+        }
+    }
+}
+
 impl Display for Elementwise {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
@@ -61,9 +101,9 @@ impl Display for Test {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Relation(relation, literal) => write!(f, "{} {literal}", relation.as_str()),
-            Self::Contains(text) => {
+            Self::Contains(needle) => {
                 f.write_str("contains ")?;
-                write_string(f, text)
+                write_string(f, needle.text())
             }
             Self::Matches(regex) => {
                 f.write_str("matches ")?;

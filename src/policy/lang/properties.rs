@@ -141,7 +141,7 @@ fn text_value() -> impl Strategy<Value = String> {
     );
     prop_oneof![
         field.clone().prop_map(str::to_owned),
-        field.clone().prop_map(|field| format!("lower({field})")),
+        field.clone().prop_map(|field| format!("url_decode({field})")),
         (array(), 0..3usize).prop_map(|(array, index)| format!("{array}[{index}]")),
         (field, literal()).prop_map(|(field, literal)| format!("concat({field}, {literal}, 5)")),
     ]
@@ -151,8 +151,8 @@ fn array() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>().prop_map(|key| format!("http.request.uri.args[{}]", quoted(&key))),
         Just("http.request.headers[\"X\"]".to_owned()),
-        Just("http.request.headers.names".to_owned()),
-        Just("lower(http.request.headers.values[*])".to_owned()),
+        Just("http.request.uri.args.names".to_owned()),
+        Just("url_decode(http.request.headers.values[*])".to_owned()),
         Just("split(http.host, \".\", 3)".to_owned()),
     ]
 }
@@ -275,6 +275,21 @@ proptest! {
             prop_assert_eq!(again.map(|again| again.matches(&facts, "/a/B.php")), Ok(matches));
             prop_assert_eq!(expression.trace(&facts, "/a/B.php").outcome, matches);
         }
+    }
+
+    #[test]
+    fn a_lowered_text_contains_what_a_plain_search_finds_in_it(
+        agent in "[aAbBzZkKéÉ@`{\\[ſK]{0,12}",
+        part in "[abzké@`{\\[ſK]{1,3}",
+    ) {
+        let lists = lists();
+        let text = format!("lower(http.user_agent) contains {}", quoted(&part));
+        let expression = Expression::compile(&text, &Environment::new(&lists)).expect("it compiles");
+        let request = Request::get("/").header("user-agent", agent.as_bytes());
+        prop_assert_eq!(expression.matches(&request.facts(), "/"), agent.to_ascii_lowercase().contains(&part));
+        let plain = format!("http.user_agent contains {}", quoted(&part));
+        let plain = Expression::compile(&plain, &Environment::new(&lists)).expect("it compiles");
+        prop_assert_eq!(plain.matches(&request.facts(), "/"), agent.contains(&part));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::{
     check::Checker,
     diagnostics::Diagnostic,
     fields::Sort,
-    literals,
+    impossible, literals,
     syntax::{At, Literal as Written, Right},
     types::Scalar,
 };
@@ -107,6 +107,19 @@ impl Checker<'_> {
                 )
                 .expected(format!("expected a list of kind \"{}\"", wanted.as_str())),
             );
+        }
+        let mut never = list.strings().filter_map(|item| {
+            let fault = impossible::value(sort, item, &right.span, environment)?;
+            Some((String::from_utf8_lossy(item), fault))
+        });
+        // One is told: the whole list may be of another kind than the field.
+        if let Some((item, fault)) = never.by_ref().min_by(|(a, _), (b, _)| a.cmp(b)) {
+            let message = format!(
+                "\"{}\" of `${name}` can never match: {}",
+                item.escape_debug(),
+                fault.message
+            );
+            return self.fault(Diagnostic { message, ..fault });
         }
         Some(Test::InList(list.clone()))
     }

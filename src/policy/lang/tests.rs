@@ -95,6 +95,7 @@ fn lists() -> Lists {
         List::asn("hosting", [64496, 64500]),
         List::country("embargo", embargo),
         List::string("partners", ["partner.example", "friend.example"]),
+        List::string("mixed", ["example.com", "Example.COM", "get"]),
     ])
 }
 
@@ -336,4 +337,16 @@ fn a_trace_never_shows_credentials() {
         assert!(saw(text).contains("(not shown)"), "{}", saw(text));
     }
     assert!(saw(r#"http.request.headers["accept"][0] eq "x""#).contains("text/html"));
+}
+
+#[test]
+fn what_is_printed_nests_no_deeper_than_what_is_read() {
+    let lists = Lists::new();
+    let deep = (0..40).fold("ssl".to_owned(), |inner, _| format!("(ssl or not ssl and {inner})"));
+    let faults = Expression::compile(&deep, &Environment::new(&lists)).expect_err("printed, it would nest too deep");
+    assert!(shown(&faults).contains("nests deeper than 64 levels when all its groups"));
+    let less = (0..30).fold("ssl".to_owned(), |inner, _| format!("(ssl or not ssl and {inner})"));
+    let printed = Expression::compile(&less, &Environment::new(&lists)).expect("it compiles");
+    let again = Expression::compile(printed.as_str(), &Environment::new(&lists));
+    assert_eq!(again, Ok(printed));
 }

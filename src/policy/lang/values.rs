@@ -7,7 +7,8 @@ use super::{
     elsewhere,
     fields::{self, Field},
     functions::{self, Body, Function},
-    literals::{self, Part},
+    impossible::{self, Part},
+    literals,
     syntax::{self, At, Literal as Written, Node, Syntax},
     types::Type,
 };
@@ -195,7 +196,7 @@ impl Checker<'_> {
         };
         if let ([of, text], [_, written]) = (values, written)
             && let Base::Literal(Literal::Text(text)) = &text.base
-            && let Some(fault) = literals::never_part(sort_of(of), part, text, &written.span)
+            && let Some(fault) = impossible::part(sort_of(of), part, text, &written.span)
         {
             return self.fault(fault);
         }
