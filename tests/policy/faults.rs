@@ -3,8 +3,6 @@
 //! Add a broken file, run with `BLESS=1`, and read what was written beside it: would you know what to do? Files in `no_geo`
 //! are loaded as if no geo source were configured. The sites are those of [`sites`].
 
-mod support;
-
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -63,7 +61,7 @@ fn broken_files(folder: &Path) -> Vec<PathBuf> {
 fn check(path: &Path, geo: GeoKnown) -> Result<(), String> {
     let name = path.file_name().expect("a file name").to_string_lossy();
     let text = fs::read_to_string(path).expect("a readable file");
-    let (policy, faults) = support::compile(&name, &text, &Folder, geo, &sites());
+    let (policy, faults) = crate::support::compile(&name, &text, &Folder, geo, &sites());
     if policy.is_some() {
         return Err(format!("{name} loads"));
     }

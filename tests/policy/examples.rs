@@ -1,7 +1,5 @@
 //! The TOML example in each rule kind's documentation loads.
 
-mod support;
-
 use std::{fs, path::Path, sync::Arc};
 
 use portcullis::policy::{fault::Source, lang::GeoKnown, policy::ListFiles, rule::Kind};
@@ -38,7 +36,8 @@ fn every_kind_documents_itself_with_an_example_that_loads() {
         let examples = examples(&source);
         assert!(!examples.is_empty(), "{module}.rs has no example");
         for example in examples {
-            let (policy, faults) = support::compile(module, &example, &AnyFile, GeoKnown::ALL, &[support::any_site()]);
+            let (policy, faults) =
+                crate::support::compile(module, &example, &AnyFile, GeoKnown::ALL, &[crate::support::any_site()]);
             assert!(policy.is_some(), "{}\n{example}", faults.join("\n"));
             assert_eq!(faults, [""; 0], "{example}");
         }

@@ -4,8 +4,6 @@
 //! listener, the lists that it names, certificates) is supplied. A block that cannot load on its own has the line
 //! `<!-- not loaded: why -->` before it.
 
-mod support;
-
 use std::{
     collections::BTreeMap,
     fs,
@@ -13,6 +11,7 @@ use std::{
     sync::Arc,
 };
 
+use crate::support::TextFiles;
 use portcullis::{
     config,
     policy::{
@@ -22,7 +21,6 @@ use portcullis::{
         site::{DefaultVerdict, HostPattern, SiteFacts},
     },
 };
-use support::TextFiles;
 
 const RULE_TABLES: [&str; 7] = ["ip_access", "geo", "rule", "lockdown", "user_agent", "hotlink", "list"];
 /// The lists that examples name without showing them.
@@ -137,7 +135,7 @@ fn faults_of_rules(example: &Example) -> Vec<String> {
         sites: &sites(),
         geo: GeoKnown::ALL,
         files: &AnyFile,
-        now: support::NOW,
+        now: crate::support::NOW,
     };
     let mut faults = Faults::new();
     Policy::compile(&[Source::new("example", rules)], &environment, &mut faults);
@@ -165,7 +163,7 @@ fn faults_of_configuration(example: &Example) -> Vec<String> {
         write(&cert, made.cert.pem().as_bytes());
         write(&key, made.signing_key.serialize_pem().as_bytes());
     }
-    match config::load(&folder.path().join("portcullis.toml"), support::NOW, None) {
+    match config::load(&folder.path().join("portcullis.toml"), crate::support::NOW, None) {
         Ok((_, warnings)) => told(&warnings),
         Err(faults) => told(&faults),
     }

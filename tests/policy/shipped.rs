@@ -1,7 +1,5 @@
 //! The rules that the checkout ships load without a fault, and do what their comments say.
 
-mod support;
-
 use std::{fs, path::Path, sync::Arc};
 
 use portcullis::policy::{
@@ -42,14 +40,14 @@ fn shipped() -> Policy {
         .collect();
     let mut faults = Faults::new();
     let environment = PolicyEnvironment {
-        sites: &[support::any_site()],
+        sites: &[crate::support::any_site()],
         geo: GeoKnown {
             asn: false,
             tor: false,
             ..GeoKnown::ALL
         },
         files: &Checkout,
-        now: support::NOW,
+        now: crate::support::NOW,
     };
     let policy = Policy::compile(&sources, &environment, &mut faults);
     assert_eq!(faults, Faults::new());

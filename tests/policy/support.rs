@@ -1,7 +1,5 @@
 //! Reads case files, with the reader that reads rule files.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
-
 use std::{collections::BTreeMap, sync::Arc};
 
 use portcullis::policy::{

@@ -9,8 +9,6 @@
 //!
 //! `rule`, `reason` and `shadow` that are not written must be none; `matched` is compared only when it is written.
 
-mod support;
-
 use std::{fs, path::Path};
 
 use portcullis::policy::{
@@ -22,7 +20,7 @@ use portcullis::policy::{
     testing::Request,
 };
 
-use support::{CaseFile, Expected};
+use crate::support::{CaseFile, Expected};
 
 fn case_files(folder: &str) -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(folder);

@@ -1,7 +1,5 @@
 //! What must hold of every policy and every request, tried on random ones.
 
-mod support;
-
 use proptest::prelude::*;
 
 use portcullis::policy::{
@@ -13,7 +11,7 @@ use portcullis::policy::{
     testing::Request,
 };
 
-use support::{TextFiles, any_site, compile};
+use crate::support::{TextFiles, any_site, compile};
 
 /// Few addresses, paths and agents, so that random rules and random requests meet.
 const ADDRESSES: [&str; 4] = ["192.0.2.1", "192.0.2.2", "198.51.100.1", "2001:db8::1"];
@@ -109,7 +107,7 @@ fn request() -> impl Strategy<Value = Request> {
 }
 
 fn policy(rules: &[String]) -> Policy {
-    let text = rules.join("\n");
+    let text = format!("may_be_empty = true\n{}", rules.join("\n"));
     let (policy, faults) = compile(
         "random.toml",
         &text,
