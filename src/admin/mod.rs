@@ -27,6 +27,7 @@ use self::socket_file::SocketFile;
 pub use self::{
     operator::{Operator, RunningGateway},
     protocol::{ListenerReport, StatusReport},
+    socket_file::{TooLong, check_length},
 };
 use crate::{config::settings::Admin, telemetry::metrics::Metrics};
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 
@@ -18,6 +18,8 @@ use super::{
 
 /// Peers at once; more wait to be accepted.
 const PEERS: usize = 8;
+/// Peers that wait for a reload at once, beside [`PEERS`]: a long reload must not keep anyone from asking for the status.
+const WAITING: usize = 16;
 /// The longest request, in bytes.
 const MAX_REQUEST: u64 = 4096;
 /// The request must come, and the answer be taken, in this time each.
@@ -34,6 +36,7 @@ pub(super) async fn serve(file: &SocketFile, state: Arc<AdminState>) {
         }
     };
     let room = Arc::new(Semaphore::new(PEERS));
+    let waiting = Arc::new(Semaphore::new(WAITING));
     loop {
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
             return;
@@ -41,10 +44,10 @@ pub(super) async fn serve(file: &SocketFile, state: Arc<AdminState>) {
         match listener.accept().await {
             Ok((stream, _)) => {
                 let operator = Arc::clone(&state.operator);
+                let waiting = Arc::clone(&waiting);
                 tokio::spawn(async move {
                     // Who does not wait for the answer does not want it.
-                    let _gone = converse(stream, operator).await;
-                    drop(permit);
+                    let _gone = converse(stream, operator, permit, &waiting).await;
                 });
             }
             Err(error) => {
@@ -55,13 +58,25 @@ pub(super) async fn serve(file: &SocketFile, state: Arc<AdminState>) {
     }
 }
 
-async fn converse(stream: UnixStream, operator: Arc<dyn Operator>) -> std::io::Result<()> {
+async fn converse(
+    stream: UnixStream,
+    operator: Arc<dyn Operator>,
+    permit: OwnedSemaphorePermit,
+    waiting: &Semaphore,
+) -> std::io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = Vec::new();
     let mut reader = BufReader::new(reader.take(MAX_REQUEST));
     timeout(PEER_TIMEOUT, reader.read_until(b'\n', &mut line)).await??;
     let answer = match parse(&line) {
-        Ok(request) => perform(request, operator).await,
+        Ok(Request::Reload {}) => {
+            drop(permit);
+            match waiting.try_acquire() {
+                Ok(_waits) => perform(move || operator.reload()).await,
+                Err(_) => error("too many wait for a reload already"),
+            }
+        }
+        Ok(Request::Status {}) => perform(move || operator.status()).await,
         Err(message) => error(&message),
     };
     let mut text = serde_json::to_vec(&answer)?;
@@ -78,11 +93,7 @@ fn parse(line: &[u8]) -> Result<Request, String> {
 }
 
 /// On a thread where waiting is allowed: a reload reads files and compiles.
-async fn perform(request: Request, operator: Arc<dyn Operator>) -> Value {
-    let work = move || match request {
-        Request::Reload {} => operator.reload(),
-        Request::Status {} => operator.status(),
-    };
+async fn perform(work: impl FnOnce() -> Value + Send + 'static) -> Value {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|_| error("the gateway failed; see its log"))
 }

@@ -10,6 +10,43 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// What the system can bind or connect to (`sun_path` less its final NUL).
+const LONGEST: usize = 107;
+/// What [`bind_privately`] binds lies so much deeper than the socket's folder: `/.p`, a process id, `/s`.
+const PRIVATE: usize = "/.p4194304/s".len();
+const LONGEST_FOLDER: usize = LONGEST - PRIVATE;
+
+/// Why a socket cannot be had at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TooLong {
+    /// The path itself.
+    #[error("expected at most {LONGEST} bytes, these are {0}")]
+    Path(usize),
+    /// The folder: the socket is made in a private one below it.
+    #[error("expected a folder of at most {LONGEST_FOLDER} bytes, this one has {0}")]
+    Folder(usize),
+}
+
+/// Whether a socket can be had at a path, as far as its length goes.
+///
+/// # Errors
+/// What is too long.
+pub fn check_length(path: &Path) -> Result<(), TooLong> {
+    let (whole, folder) = (path.as_os_str().len(), folder(path).as_os_str().len());
+    if whole > LONGEST {
+        Err(TooLong::Path(whole))
+    } else if folder > LONGEST_FOLDER {
+        Err(TooLong::Folder(folder))
+    } else {
+        Ok(())
+    }
+}
+
+fn folder(path: &Path) -> &Path {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
+}
+
 /// A bound socket of mode 0600; dropping removes the file, if it still is ours.
 #[derive(Debug)]
 pub(super) struct SocketFile {
@@ -23,10 +60,7 @@ impl SocketFile {
     /// Binds at `path`. What a gateway left there that ended abruptly is replaced; a socket that someone listens on, and
     /// any other file, is an error. A missing directory is made, for its owner alone.
     pub(super) fn bind(path: &Path) -> io::Result<Self> {
-        let parent = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
+        let parent = folder(path);
         DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
         refuse_occupied(path)?;
         let (listener, bound) = bind_privately(parent, path)?;
@@ -118,6 +152,19 @@ mod tests {
             .filter_map(|entry| Some(entry.ok()?.file_name()))
             .collect();
         assert_eq!(names, ["admin.sock"]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_path_of_the_longest_folder_binds_and_a_longer_one_is_told_before() -> io::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let filling = LONGEST_FOLDER - directory.path().as_os_str().len() - 1;
+        let path = directory.path().join("d".repeat(filling)).join("s");
+        assert_eq!(check_length(&path), Ok(()));
+        drop(SocketFile::bind(&path)?);
+        let longer = directory.path().join("d".repeat(filling + 1)).join("s");
+        assert_eq!(check_length(&longer), Err(TooLong::Folder(LONGEST_FOLDER + 1)));
+        assert_eq!(check_length(Path::new(&"s".repeat(108))), Err(TooLong::Path(108)));
         Ok(())
     }
 

@@ -32,6 +32,10 @@ struct Fixture {
 
 impl Fixture {
     fn start() -> Self {
+        Self::with(Steady)
+    }
+
+    fn with(operator: impl Operator) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let readiness = Arc::new(Readiness::default());
         let settings = Admin {
@@ -41,7 +45,7 @@ impl Fixture {
         let state = AdminState {
             metrics: Arc::new(Metrics::new(1)),
             readiness: Arc::clone(&readiness),
-            operator: Arc::new(Steady),
+            operator: Arc::new(operator),
         };
         let server = AdminListeners::open(&settings)
             .and_then(|listeners| listeners.serve(state))
@@ -130,6 +134,41 @@ fn the_socket_answers_each_verb_with_one_line() {
     assert_eq!(reload, "{\"generation\":4,\"result\":\"kept\"}\n");
     let status = say(&admin.socket(), "{\"verb\":\"status\"}\n");
     assert_eq!(status, "{\"version\":\"1.2.3\"}\n");
+}
+
+#[test]
+fn who_waits_for_reloads_keeps_nobody_from_the_status() {
+    /// Reloads end when the test drops its end.
+    struct Slow(std::sync::Mutex<std::sync::mpsc::Receiver<()>>);
+    impl Operator for Slow {
+        fn reload(&self) -> serde_json::Value {
+            let ended = self.0.lock().map(|ended| ended.recv().is_err());
+            json!({ "ended": ended.unwrap_or(false) })
+        }
+        fn status(&self) -> serde_json::Value {
+            json!({ "version": "1.2.3" })
+        }
+    }
+    let (end, ended) = std::sync::mpsc::channel();
+    let admin = Fixture::with(Slow(std::sync::Mutex::new(ended)));
+    let mut reloads: Vec<_> = (0..12)
+        .map(|_| {
+            let mut stream = UnixStream::connect(admin.socket()).expect("it accepts");
+            stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+            stream.write_all(b"{\"verb\":\"reload\"}\n").expect("it reads");
+            stream
+        })
+        .collect();
+    assert_eq!(
+        say(&admin.socket(), "{\"verb\":\"status\"}\n"),
+        "{\"version\":\"1.2.3\"}\n"
+    );
+    drop(end);
+    for stream in &mut reloads {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        assert_eq!(answer, "{\"ended\":true}\n");
+    }
 }
 
 #[test]

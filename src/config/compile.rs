@@ -4,6 +4,7 @@ use std::{cell::RefCell, collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use super::{
     files::{self, Files, display_name},
+    listen::WrittenAdmin,
     rule_files::rule_sources,
     settings::{ClientIpSource, GeoSource, LogTarget, Settings},
     site::WrittenSite,
@@ -12,6 +13,7 @@ use super::{
     written::Written,
 };
 use crate::{
+    admin,
     gateway::{
         headers::HeaderPolicy,
         refusal::SiteAnswers,
@@ -41,6 +43,7 @@ pub(super) fn compile(
     faults: &mut Faults,
 ) -> Option<Snapshot> {
     resolve(&mut written, files);
+    check_socket(&written.admin, faults);
     let policy = policy(&written, now, files, faults);
     let lists = policy.as_ref().map(Policy::lists);
     let client_ip = client_ip(&written.client_ip, lists, faults);
@@ -221,6 +224,20 @@ fn answers(site: &WrittenSite, files: &mut Files, faults: &mut Faults) -> Option
         .map_err(|found| faults.extend(found))
         .ok()
         .map(|answers| (answers, [html, json]))
+}
+
+/// What the system refuses when the gateway starts is a fault of the configuration.
+fn check_socket(written: &WrittenAdmin, faults: &mut Faults) {
+    let (Some(path), Some(place)) = (&written.admin.socket, &written.socket) else {
+        return;
+    };
+    if let Err(too_long) = admin::check_length(path) {
+        let fault = Fault::error(place.clone(), "the path is too long for a unix socket")
+            .expected(too_long.to_string())
+            .help(format!("it stands for `{}`", path.display()))
+            .help("choose a shorter folder, such as `/run/portcullis/admin.sock`");
+        faults.push(fault);
+    }
 }
 
 /// Makes every relative path relative to the directory of `portcullis.toml`.

@@ -105,6 +105,7 @@ fn health(table: &mut Table<'_>, faults: &mut Faults) -> Option<String> {
 pub(super) struct WrittenAdmin {
     pub(super) admin: Admin,
     pub(super) address: Option<Place>,
+    pub(super) socket: Option<Place>,
 }
 
 /// Reads `[admin]`. Without it nothing is served to operators.
@@ -116,25 +117,19 @@ pub(super) fn admin(table: Option<Table<'_>>, faults: &mut Faults) -> WrittenAdm
                 socket: None,
             },
             address: None,
+            socket: None,
         };
     };
     let address = table.optional::<Placed<SocketAddr>>("address", faults);
     let socket = table.optional::<Placed<std::path::PathBuf>>("socket", faults);
     table.finish(faults);
-    if let Some(socket) = &socket
-        && socket.value.as_os_str().len() > LONGEST_SOCKET
-    {
-        let fault = Fault::error(socket.place.clone(), "the path is too long for a unix socket");
-        faults.push(fault.expected(format!("expected at most {LONGEST_SOCKET} bytes")));
-    }
+    let socket_place = socket.as_ref().map(|socket| socket.place.clone());
     WrittenAdmin {
         admin: Admin {
             address: address.as_ref().map(|address| address.value),
             socket: socket.map(|socket| socket.value),
         },
         address: address.map(|address| address.place),
+        socket: socket_place,
     }
 }
-
-/// What the system can bind (`sun_path` less its final NUL).
-const LONGEST_SOCKET: usize = 107;

@@ -7,10 +7,11 @@ mod changes;
 
 use std::{
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use serde_json::json;
@@ -173,8 +174,8 @@ impl Shared {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until somebody asks. `None`: it is over.
-    fn next(&self) -> Option<Vec<oneshot::Sender<Arc<Report>>>> {
+    /// Waits until somebody asks, and meanwhile frees what nobody uses any more. `None`: it is over.
+    fn next(&self, retired: &mut Retired) -> Option<Vec<oneshot::Sender<Arc<Report>>>> {
         let mut wanted = self.wanted();
         loop {
             if wanted.stop {
@@ -184,8 +185,30 @@ impl Shared {
                 wanted.reload = false;
                 return Some(std::mem::take(&mut wanted.waiting));
             }
-            wanted = self.wake.wait(wanted).unwrap_or_else(PoisonError::into_inner);
+            if retired.0.is_empty() {
+                wanted = self.wake.wait(wanted).unwrap_or_else(PoisonError::into_inner);
+            } else {
+                let waited = self.wake.wait_timeout(wanted, RETIRED_LOOK);
+                drop(waited.unwrap_or_else(PoisonError::into_inner));
+                retired.free();
+                wanted = self.wanted();
+            }
         }
+    }
+}
+
+/// How often retired snapshots are looked at.
+const RETIRED_LOOK: Duration = Duration::from_secs(1);
+
+/// Snapshots that are no longer in force. Held here so that none is freed by a worker in the middle of a request: with
+/// large lists that takes long.
+#[derive(Debug, Default)]
+struct Retired(Vec<Arc<Snapshot>>);
+
+impl Retired {
+    /// Frees those that nobody else holds; who does not hold one now never will again.
+    fn free(&mut self) {
+        self.0.retain(|snapshot| Arc::strong_count(snapshot) > 1);
     }
 }
 
@@ -198,8 +221,13 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) {
-        while let Some(waiting) = self.shared.next() {
-            let report = Arc::new(reload(&self.path, &self.current, &mut *self.effects));
+        let mut retired = Retired::default();
+        while let Some(waiting) = self.shared.next(&mut retired) {
+            let running = self.current.load();
+            let report = Arc::new(self.reload());
+            if report.result == Outcome::Loaded {
+                retired.0.push(running);
+            }
             report.log();
             self.effects.reported(&report);
             for waiting in waiting {
@@ -207,6 +235,28 @@ impl Worker {
                 let _ = waiting.send(Arc::clone(&report));
             }
         }
+    }
+}
+
+impl Worker {
+    /// Reloads once. A panic in it is a fault of ours, and no reason that the next reload should not work.
+    fn reload(&mut self) -> Report {
+        // What a panic leaves half done is dropped with it; the swap is the last thing that can happen.
+        let reloaded = catch_unwind(AssertUnwindSafe(|| {
+            reload(&self.path, &self.current, &mut *self.effects)
+        }));
+        reloaded.unwrap_or_else(|_| {
+            let fault = Fault::without_place("internal error: the reload panicked")
+                .help("standard error has the panic's message; please report it with the files that caused it");
+            Report {
+                result: Outcome::Kept,
+                generation: self.current.load().generation,
+                at: now(),
+                changed: Vec::new(),
+                restart_required: Vec::new(),
+                faults: vec![fault],
+            }
+        })
     }
 }
 

@@ -168,6 +168,26 @@ fn an_effect_that_fails_keeps_what_is_in_force() {
     assert_eq!(folder.current.load().generation, 1);
 }
 
+#[test]
+fn a_panic_keeps_what_is_in_force_and_the_next_reload_works() {
+    struct PanicsOnce(bool);
+    impl Effects for PanicsOnce {
+        fn prepare(&mut self, _: &Snapshot) -> Result<(), Fault> {
+            assert!(std::mem::replace(&mut self.0, true), "a bug");
+            Ok(())
+        }
+        fn reported(&mut self, _: &Report) {}
+    }
+    let folder = Folder::new();
+    let reloader = Reloader::start(folder.path(), folder.current.clone(), PanicsOnce(false)).expect("it starts");
+    let first = reloader.report().blocking_recv().expect("a report");
+    assert_eq!((first.result, first.generation), (Outcome::Kept, 1));
+    assert_eq!(first.faults[0].message, "internal error: the reload panicked");
+    let second = reloader.report().blocking_recv().expect("a report");
+    assert_eq!((second.result, second.generation), (Outcome::Loaded, 2));
+    reloader.stop();
+}
+
 /// Lets a test hold a reload under way.
 struct Gate {
     began: mpsc::Sender<()>,
