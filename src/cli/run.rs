@@ -25,7 +25,7 @@ use crate::{
         self,
         settings::{Listener, LogFormat},
     },
-    gateway::Gateway,
+    gateway::{Gateway, meters},
     policy::{fault::Fault, rule::Timestamp},
     reload::{Effects, Outcome, Reloader, Report, now},
     server::{BoundListener, ConnectionCaps, ConnectionCounts, Server, Shared, bind_all},
@@ -92,6 +92,7 @@ fn start(path: PathBuf, snapshot: Snapshot) -> Result<(Runtime, Running, Signals
     let (runtime, signals) = listen_to_signals()?;
     let started = Started::new(&path, &snapshot, &sockets);
     telemetry.metrics().started(snapshot.loaded);
+    prepare_meters(&telemetry, &snapshot);
     telemetry.metrics().publish(loaded(&snapshot));
     let current = Current::new(snapshot);
     let effects = Reporting {
@@ -288,7 +289,9 @@ struct Reporting {
 impl Effects for Reporting {
     fn prepare(&mut self, snapshot: &Snapshot) -> Result<(), Fault> {
         let applied = self.telemetry.apply(&snapshot.settings.log);
-        applied.map_err(|error| Fault::without_place(format!("cannot open the access log: {error}")))
+        applied.map_err(|error| Fault::without_place(format!("cannot open the access log: {error}")))?;
+        prepare_meters(&self.telemetry, snapshot);
+        Ok(())
     }
 
     fn reported(&mut self, report: &Report) {
@@ -303,6 +306,11 @@ impl Effects for Reporting {
         }
         self.manager.ready();
     }
+}
+
+fn prepare_meters(telemetry: &Telemetry, snapshot: &Snapshot) {
+    let metrics = telemetry.metrics();
+    metrics.prepare(snapshot.generation, meters(snapshot, metrics));
 }
 
 /// What a load says of itself in the metrics.

@@ -17,4 +17,5 @@ pub mod sites;
 pub use self::{
     answer::{AnswerBody, AnswerError},
     pipeline::Gateway,
+    terms::meters,
 };

@@ -1,6 +1,6 @@
 //! The snapshot in force as one worker uses it: with the meters that its sites, rules and upstreams are counted by.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue};
 
@@ -9,7 +9,7 @@ use crate::{
     snapshot::Snapshot,
     telemetry::{
         WorkerTelemetry,
-        metrics::{Meters, UpstreamMeter},
+        metrics::{Meters, Metrics, UpstreamMeter},
     },
     upstream::origin::Endpoint,
 };
@@ -18,19 +18,15 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Terms {
     pub(super) snapshot: Arc<Snapshot>,
-    pub(super) meters: Meters,
-    upstreams: HashMap<String, Arc<UpstreamMeter>>,
+    pub(super) meters: Arc<Meters>,
 }
 
 impl Terms {
     pub(super) fn new(snapshot: Arc<Snapshot>, telemetry: &WorkerTelemetry) -> Self {
         let metrics = telemetry.metrics();
-        let sites = snapshot.sites.iter().map(|site| site.settings.facts.name.as_str());
-        let rules = snapshot.policy.rules().iter().map(|rule| rule.id.as_str());
-        let upstreams = snapshot.settings.upstreams.keys();
+        let prepared = metrics.prepared(snapshot.generation);
         Self {
-            meters: metrics.meters(sites, rules),
-            upstreams: upstreams.map(|name| (name.clone(), metrics.upstream(name))).collect(),
+            meters: prepared.unwrap_or_else(|| Arc::new(meters(&snapshot, metrics))),
             snapshot,
         }
     }
@@ -42,7 +38,7 @@ impl Terms {
     }
 
     pub(super) fn upstream(&self, name: &str) -> Option<&Arc<UpstreamMeter>> {
-        self.upstreams.get(name)
+        self.meters.upstream(name)
     }
 
     /// Gives a response what every response carries. Its request id is ours or none: a response that is told from others by
@@ -59,4 +55,12 @@ impl Terms {
             false => headers.remove(X_REQUEST_ID),
         };
     }
+}
+
+/// The meters of what a snapshot names.
+pub fn meters(snapshot: &Snapshot, metrics: &Metrics) -> Meters {
+    let sites = snapshot.sites.iter().map(|site| site.settings.facts.name.as_str());
+    let rules = snapshot.policy.rules().iter().map(|rule| rule.id.as_str());
+    let upstreams = snapshot.settings.upstreams.keys().map(String::as_str);
+    metrics.meters(sites, rules, upstreams)
 }

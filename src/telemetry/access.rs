@@ -199,6 +199,7 @@ pub struct Pending {
     has_reason: bool,
     started: Instant,
     format: LogFormat,
+    gaps: text::Gaps,
     /// `None` when nothing is logged, and when finished.
     line: Option<Vec<u8>>,
     finished: bool,
@@ -212,12 +213,13 @@ pub(super) fn begin(
 ) -> Pending {
     metrics.judged(worker, &record.judgement, record.meters);
     let style = log.style();
+    let mut gaps = text::Gaps::default();
     let line = style.on.then(|| {
         let mut buffer = log.buffer(worker);
         let mut line = Line::new(&mut buffer, style.format);
         match style.format {
             LogFormat::Json => json::begin(&mut line, &style.redaction, record),
-            LogFormat::Text => text::begin(&mut line, &style.redaction, record),
+            LogFormat::Text => gaps = text::begin(&mut line, &style.redaction, record),
         }
         buffer
     });
@@ -234,6 +236,7 @@ pub(super) fn begin(
         has_reason: record.judgement.reason().is_some(),
         started: record.started,
         format: style.format,
+        gaps,
         line,
         finished: false,
     }
@@ -254,7 +257,7 @@ impl Pending {
             let mut line = Line::new(&mut buffer, self.format);
             match self.format {
                 LogFormat::Json => json::end(&mut line, response, self.has_reason, took),
-                LogFormat::Text => text::end(&mut line, response, self.has_reason, took),
+                LogFormat::Text => text::end(&mut line, self.gaps, response, self.has_reason, took),
             }
             line.end();
             self.log.push(self.worker, buffer);

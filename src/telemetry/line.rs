@@ -42,6 +42,18 @@ impl<'b> Line<'b> {
         self.put(format_args!("{before}{value}"));
     }
 
+    /// A value that a client may have sent, in parts, without quotes: whatever would end the word is escaped, too.
+    pub(super) fn word(&mut self, key: &str, parts: &[&[u8]]) {
+        self.key(key);
+        self.in_word(parts);
+    }
+
+    /// The same without a name.
+    pub(super) fn bare_word(&mut self, parts: &[&[u8]]) {
+        self.bare("");
+        self.in_word(parts);
+    }
+
     /// A value that a client may have sent, in parts, without a name.
     pub(super) fn quoted_bare(&mut self, parts: &[&[u8]]) {
         self.bare("");
@@ -74,6 +86,21 @@ impl<'b> Line<'b> {
         self.put(format_args!("{close}"));
     }
 
+    /// How long the line is so far: a place for [`Line::insert`].
+    pub(super) fn len(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Writes at a place in the middle, between two values.
+    pub(super) fn insert(&mut self, at: usize, write: impl FnOnce(&mut Self)) {
+        let before = self.buffer.len();
+        write(self);
+        let written = self.buffer.len() - before;
+        if let Some(moved) = self.buffer.get_mut(at..) {
+            moved.rotate_right(written);
+        }
+    }
+
     /// Ends the line.
     pub(super) fn end(self) {
         let end: &[u8] = match self.format {
@@ -103,19 +130,31 @@ impl<'b> Line<'b> {
 
     fn quoted(&mut self, parts: &[&[u8]]) {
         self.buffer.push(b'"');
-        for part in parts {
-            let shown = part.get(..MAX_VALUE).unwrap_or(part);
-            self.shown(shown);
-            if shown.len() < part.len() {
-                self.put(format_args!("…({} bytes)", part.len()));
-            }
-        }
+        self.parts(parts, Inside::Quotes);
         self.buffer.push(b'"');
     }
 
-    fn shown(&mut self, bytes: &[u8]) {
+    fn in_word(&mut self, parts: &[&[u8]]) {
+        match parts.iter().all(|part| part.is_empty()) {
+            // Nothing would move what follows to its place.
+            true => self.put(format_args!("-")),
+            false => self.parts(parts, Inside::Word),
+        }
+    }
+
+    fn parts(&mut self, parts: &[&[u8]], inside: Inside) {
+        for part in parts {
+            let shown = part.get(..MAX_VALUE).unwrap_or(part);
+            self.shown(shown, inside);
+            if shown.len() < part.len() {
+                self.put(format_args!("…({}_bytes)", part.len()));
+            }
+        }
+    }
+
+    fn shown(&mut self, bytes: &[u8], inside: Inside) {
         for chunk in bytes.utf8_chunks() {
-            self.escaped(chunk.valid());
+            self.escaped(chunk.valid(), inside);
             for byte in chunk.invalid() {
                 match self.format {
                     LogFormat::Json => self.put(format_args!("\\ufffd")),
@@ -126,21 +165,38 @@ impl<'b> Line<'b> {
     }
 
     /// Runs of harmless characters are copied whole.
-    fn escaped(&mut self, mut rest: &str) {
-        while let Some((at, harmful)) = rest.char_indices().find(|(_, c)| is_harmful(*c)) {
+    fn escaped(&mut self, mut rest: &str, inside: Inside) {
+        while let Some((at, harmful)) = rest.char_indices().find(|(_, c)| inside.is_harmful(*c)) {
             self.buffer.extend_from_slice(&rest.as_bytes()[..at]);
-            self.escape(harmful);
+            self.escape(harmful, inside);
             rest = &rest[at + harmful.len_utf8()..];
         }
         self.buffer.extend_from_slice(rest.as_bytes());
     }
 
-    fn escape(&mut self, harmful: char) {
-        match (harmful, self.format) {
-            ('"' | '\\', _) => self.put(format_args!("\\{harmful}")),
+    fn escape(&mut self, harmful: char, inside: Inside) {
+        match (harmful, self.format, inside) {
+            ('"' | '\\', _, Inside::Quotes) | ('\\', _, Inside::Word) => self.put(format_args!("\\{harmful}")),
             // All of them lie in the basic plane, so JSON needs no surrogates.
-            (_, LogFormat::Json) => self.put(format_args!("\\u{:04x}", u32::from(harmful))),
-            (_, LogFormat::Text) => self.put(format_args!("\\u{{{:x}}}", u32::from(harmful))),
+            (_, LogFormat::Json, _) => self.put(format_args!("\\u{:04x}", u32::from(harmful))),
+            (_, LogFormat::Text, _) => self.put(format_args!("\\u{{{:x}}}", u32::from(harmful))),
+        }
+    }
+}
+
+/// What a value stands in.
+#[derive(Debug, Clone, Copy)]
+enum Inside {
+    Quotes,
+    /// Until the next space. A quote in it is written as a number, so that quotes in a line always come in pairs.
+    Word,
+}
+
+impl Inside {
+    fn is_harmful(self, c: char) -> bool {
+        match self {
+            Self::Quotes => is_harmful(c),
+            Self::Word => is_harmful(c) || c.is_whitespace(),
         }
     }
 }
@@ -191,7 +247,20 @@ mod tests {
     #[test]
     fn long_values_are_cut_and_marked() {
         let cut = line(LogFormat::Text, &vec![b'x'; MAX_VALUE + 1]);
-        assert!(cut.ends_with("x…(4097 bytes)\" n=1\n"));
+        assert!(cut.ends_with("x…(4097_bytes)\" n=1\n"));
+    }
+
+    #[test]
+    fn a_word_stays_a_word() {
+        let mut buffer = Vec::new();
+        let mut line = Line::new(&mut buffer, LogFormat::Text);
+        line.word("key", &["a b\u{a0}\"c\n".as_bytes(), b"\xff"]);
+        line.bare_word(&[b"", b""]);
+        line.insert(0, |line| line.token(" x", 1));
+        assert_eq!(
+            String::from_utf8(buffer).as_deref(),
+            Ok("  x=1key=a\\u{20}b\\u{a0}\\u{22}c\\u{a}\\xff -")
+        );
     }
 
     proptest::proptest! {

@@ -122,8 +122,8 @@ fn render(format: LogFormat, record: &RequestRecord<'_>, response: &ResponseReco
             json::end(&mut line, response, has_reason, took);
         }
         LogFormat::Text => {
-            text::begin(&mut line, &redaction, record);
-            text::end(&mut line, response, has_reason, took);
+            let gaps = text::begin(&mut line, &redaction, record);
+            text::end(&mut line, gaps, response, has_reason, took);
         }
     }
     line.end();
@@ -184,9 +184,9 @@ fn a_blocked_request_is_logged_with_reason_rule_and_note() {
     assert_eq!(
         logged(LogFormat::Text, &sent),
         concat!(
-            "2026-01-01T00:00:00.123Z block 203.0.113.1 XX \"GET http://example.com/?token=REDACTED HTTP/2\" ",
-            "reason=user_agent rule=scanners note=\"they \\\"scan\\\"\\u{a}us\" source=192.0.2.77 agent=\"sqlmap\" ",
-            "site=\"main\" id=\"0123456789abcdef\" -> 403 12B 0.0ms\n"
+            "2026-01-01T00:00:00.123Z block 403 user_agent rule=scanners 203.0.113.1 XX GET ",
+            "http://example.com/?token=REDACTED \"sqlmap\" 0.0ms id=0123456789abcdef source=192.0.2.77 ",
+            "note=\"they \\\"scan\\\"\\u{a}us\"\n"
         )
     );
 }
@@ -199,6 +199,17 @@ fn an_origin_that_failed_is_an_allowed_request_with_a_reason() {
         failure: Some(Reason::UpstreamDown),
         ..ResponseRecord::default()
     };
+    sent.response.upstream = Some(UpstreamRecord {
+        name: "app",
+        took: Some(Duration::from_millis(12)),
+    });
+    assert_eq!(
+        logged(LogFormat::Text, &sent),
+        concat!(
+            "2026-01-01T00:00:00.123Z allow 502 upstream_down rule=office 192.0.2.1 XX GET https://example.com/ - ",
+            "0.0ms upstream=app 12.0ms id=0123456789abcdef source=192.0.2.77 shadow=soon\n"
+        )
+    );
     let line: serde_json::Value = serde_json::from_str(&logged(LogFormat::Json, &sent)).expect("it is JSON");
     assert_eq!(line["event.action"], "allow");
     assert_eq!(line["event.reason"], "upstream_down");
@@ -216,7 +227,10 @@ fn header_values_cannot_forge_a_line() {
     let parsed: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
     assert_eq!(parsed["user_agent.original"], "x\" event.action=allow\u{fffd}\t\"}");
     let text = logged(LogFormat::Text, &sent);
-    assert!(text.contains(r#"agent="x\" event.action=allow\xff\u{9}\"}""#), "{text}");
+    assert!(
+        text.contains(r#" "x\" event.action=allow\xff\u{9}\"}" 0.0ms id="#),
+        "{text}"
+    );
 }
 
 #[test]
@@ -281,7 +295,7 @@ fn a_request_that_is_dropped_is_recorded_as_one_whose_client_went_away() -> io::
     let facts = request.facts();
     let policy = policy(facts.site);
     let decision = policy.decide(&facts, &mut Scratch::new());
-    let meters = telemetry.metrics().meters(["main"], ["office", "soon"]);
+    let meters = telemetry.metrics().meters(["main"], ["office", "soon"], []);
     let record = RequestRecord {
         received: SystemTime::now(),
         started: Instant::now(),

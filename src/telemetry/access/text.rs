@@ -1,80 +1,84 @@
-//! A record as one line for people: what was decided, about whom and what, why; then what came of it.
+//! A record as one line for people: what became of it and why, who asked for what; then what else is worth saying.
 //!
-//! `2026-01-01T00:00:00.123Z block 203.0.113.1 XX "GET https://example.com/ HTTP/2" reason=user_agent rule=scanners
-//! agent="sqlmap" site="main" id="0123" -> 403 322B 0.4ms`
+//! `2026-01-01T00:00:00.123Z block 403 user_agent rule=scanners 203.0.113.1 XX GET https://example.com/ "sqlmap" 0.4ms id=0123`
 
 use std::time::Duration;
 
-use http::header::{REFERER, USER_AGENT};
+use http::header::USER_AGENT;
 
 use super::{Ending, Judgement, RequestRecord, ResponseRecord};
-use crate::telemetry::{
-    line::Line,
-    redact::{self, Redaction},
-};
+use crate::telemetry::{line::Line, redact::Redaction};
 
-/// The first half.
-pub(super) fn begin(line: &mut Line<'_>, redaction: &Redaction, record: &RequestRecord<'_>) {
+/// Where in a line stands what is known only when the response has ended.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Gaps {
+    status: usize,
+    took: usize,
+}
+
+/// Everything but the response.
+pub(super) fn begin(line: &mut Line<'_>, redaction: &Redaction, record: &RequestRecord<'_>) -> Gaps {
     line.bare(super::time(record.received));
     line.bare(record.judgement.decision().as_str());
+    let status = line.len();
+    if let Some(reason) = record.judgement.reason() {
+        line.bare(reason.as_str());
+    }
+    if let Some(rule) = record.judgement.rule() {
+        line.token("rule", &rule.id);
+    }
     match &record.client {
         Some(client) => {
             line.bare(client.ip.addr());
             line.bare(client.geo.country.as_str());
         }
-        None => line.bare(record.source.0.ip().to_canonical()),
+        None => {
+            line.bare(record.source.0.ip().to_canonical());
+            line.bare("-");
+        }
     }
-    write_request_line(line, redaction, record);
-    write_reason(line, &record.judgement);
-    if let Some(asn) = record.client.map(|client| client.geo.asn).filter(|asn| *asn != 0) {
-        line.number("asn", asn);
+    write_request(line, redaction, record);
+    let took = line.len();
+    line.word("id", &[record.id.as_bytes()]);
+    write_more(line, record);
+    Gaps { status, took }
+}
+
+fn write_request(line: &mut Line<'_>, redaction: &Redaction, record: &RequestRecord<'_>) {
+    let target = redaction.target(record.original.as_bytes());
+    line.bare_word(&[record.method.as_bytes()]);
+    match record.host {
+        Some(host) => {
+            let scheme: &[u8] = if record.tls { b"https://" } else { b"http://" };
+            line.bare_word(&[scheme, host.as_bytes(), &target]);
+        }
+        None => line.bare_word(&[&target]),
+    }
+    match record.headers.get(USER_AGENT) {
+        Some(agent) => line.quoted_bare(&[agent.as_bytes()]),
+        None => line.bare("-"),
+    }
+}
+
+/// What is said only when it differs from the usual.
+fn write_more(line: &mut Line<'_>, record: &RequestRecord<'_>) {
+    let sent = record.original.split('?').next();
+    if let Some(path) = record.path.filter(|path| Some(*path) != sent) {
+        line.text("path", path);
     }
     let source = record.source.0.ip().to_canonical();
     if record.client.is_some_and(|client| client.ip.addr() != source) {
         line.token("source", source);
     }
-    if let Some(agent) = record.headers.get(USER_AGENT) {
-        line.text("agent", agent);
+    if let Some(asn) = record.client.map(|client| client.geo.asn).filter(|asn| *asn != 0) {
+        line.number("asn", asn);
     }
-    if let Some(referer) = record.headers.get(REFERER) {
-        line.text("referer", redact::referer(referer.as_bytes()));
+    if let Some(note) = record.judgement.rule().and_then(|rule| rule.note.as_ref()) {
+        line.text("note", note);
     }
-    if let Some(site) = record.site {
-        line.text("site", site);
-    }
-    line.text("id", record.id);
-}
-
-fn write_request_line(line: &mut Line<'_>, redaction: &Redaction, record: &RequestRecord<'_>) {
-    let target = redaction.target(record.original.as_bytes());
-    let version = record.version.as_str().as_bytes();
-    let method = record.method.as_bytes();
-    match record.host {
-        Some(host) => {
-            let scheme: &[u8] = if record.tls { b" https://" } else { b" http://" };
-            line.quoted_bare(&[method, scheme, host.as_bytes(), &target, b" ", version]);
-        }
-        None => line.quoted_bare(&[method, b" ", &target, b" ", version]),
-    }
-    let sent = record.original.split('?').next();
-    if let Some(path) = record.path.filter(|path| Some(*path) != sent) {
-        line.text("path", path);
-    }
-}
-
-fn write_reason(line: &mut Line<'_>, judgement: &Judgement<'_>) {
-    if let Some(reason) = judgement.reason() {
-        line.token("reason", reason.as_str());
-    }
-    if let Some(rule) = judgement.rule() {
-        line.token("rule", &rule.id);
-        if let Some(note) = &rule.note {
-            line.text("note", note);
-        }
-    }
-    match judgement {
+    match record.judgement {
         Judgement::Decided { decision, .. } => {
-            let deciding = judgement.rule().map(|rule| rule.id.as_str());
+            let deciding = record.judgement.rule().map(|rule| rule.id.as_str());
             let ids = decision.matched.iter().map(|rule| rule.id.as_str());
             line.tokens("also", ids.filter(|id| Some(*id) != deciding));
             line.tokens("shadow", decision.shadow.iter().map(|rule| rule.id.as_str()));
@@ -86,25 +90,31 @@ fn write_reason(line: &mut Line<'_>, judgement: &Judgement<'_>) {
     }
 }
 
-/// The second half.
-pub(super) fn end(line: &mut Line<'_>, response: &ResponseRecord<'_>, has_reason: bool, took: Duration) {
-    line.bare("->");
-    match response.status {
-        Some(status) => line.bare(status.as_u16()),
-        None => line.bare("closed"),
-    }
-    line.bare(format_args!("{}B", response.response_bytes));
-    line.bare(format_args!("{:.1}ms", took.as_secs_f64() * 1000.0));
-    if let Some(failure) = response.failure.filter(|_| !has_reason) {
-        line.token("reason", failure.as_str());
-    }
-    if response.ending != Ending::Complete {
-        line.token("ending", response.ending.as_str());
-    }
-    if let Some(upstream) = &response.upstream {
-        line.text("upstream", upstream.name);
-        if let Some(took) = upstream.took {
-            line.token("upstream_took", format_args!("{:.1}ms", took.as_secs_f64() * 1000.0));
+/// The response, put into its gaps.
+pub(super) fn end(line: &mut Line<'_>, gaps: Gaps, response: &ResponseRecord<'_>, has_reason: bool, took: Duration) {
+    line.insert(gaps.took, |line| {
+        line.bare(milliseconds(took));
+        if let Some(upstream) = &response.upstream {
+            line.word("upstream", &[upstream.name.as_bytes()]);
+            if let Some(took) = upstream.took {
+                line.bare(milliseconds(took));
+            }
         }
-    }
+        if response.ending != Ending::Complete {
+            line.token("ending", response.ending.as_str());
+        }
+    });
+    line.insert(gaps.status, |line| {
+        match response.status {
+            Some(status) => line.bare(status.as_u16()),
+            None => line.bare("closed"),
+        }
+        if let Some(failure) = response.failure.filter(|_| !has_reason) {
+            line.bare(failure.as_str());
+        }
+    });
+}
+
+fn milliseconds(duration: Duration) -> impl std::fmt::Display {
+    format!("{:.1}ms", duration.as_secs_f64() * 1000.0)
 }

@@ -88,11 +88,25 @@ impl SiteMeter {
 pub struct Meters {
     sites: HashMap<String, Arc<SiteMeter>>,
     rules: HashMap<String, Arc<Counter>>,
+    upstreams: HashMap<String, Arc<UpstreamMeter>>,
 }
 
 impl Meters {
-    pub(super) fn new(sites: HashMap<String, Arc<SiteMeter>>, rules: HashMap<String, Arc<Counter>>) -> Self {
-        Self { sites, rules }
+    pub(super) fn new(
+        sites: HashMap<String, Arc<SiteMeter>>,
+        rules: HashMap<String, Arc<Counter>>,
+        upstreams: HashMap<String, Arc<UpstreamMeter>>,
+    ) -> Self {
+        Self {
+            sites,
+            rules,
+            upstreams,
+        }
+    }
+
+    /// The meter of an upstream of this load.
+    pub fn upstream(&self, name: &str) -> Option<&Arc<UpstreamMeter>> {
+        self.upstreams.get(name)
     }
 
     /// The meter of a site of this load.

@@ -18,6 +18,8 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwapOption;
+
 use self::meters::DecisionCounters;
 pub use self::{
     cells::{Counter, Gauge, Histogram, WorkerIndex},
@@ -70,6 +72,8 @@ static DECISION_BOUNDS: [Duration; 11] = {
 pub struct Metrics {
     workers: usize,
     named: Mutex<Named>,
+    /// The meters of the newest load, all workers'.
+    newest: ArcSwapOption<LoadMeters>,
     /// Requests that led to no site.
     no_site: SiteMeter,
     decisions: DecisionCounters,
@@ -88,11 +92,18 @@ pub struct Metrics {
 }
 
 /// Meters by their name in the configuration.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Named {
     sites: BTreeMap<String, Arc<SiteMeter>>,
     rules: BTreeMap<String, Arc<Counter>>,
     upstreams: BTreeMap<String, Arc<UpstreamMeter>>,
+}
+
+/// The meters of one load.
+#[derive(Debug)]
+struct LoadMeters {
+    generation: u64,
+    meters: Arc<Meters>,
 }
 
 /// What a load of the configuration says of itself.
@@ -155,6 +166,7 @@ impl Metrics {
         Self {
             workers,
             named: Mutex::default(),
+            newest: ArcSwapOption::empty(),
             no_site: SiteMeter::new(workers),
             decisions: DecisionCounters::new(workers),
             request_duration: Histogram::new(workers, &REQUEST_BOUNDS),
@@ -172,11 +184,26 @@ impl Metrics {
         }
     }
 
-    /// The meters of a load's sites and rules, new or known; the snapshot keeps them.
+    /// Makes the meters of a load that is about to be in force, so that no worker has to in the middle of a request, and
+    /// so that `/metrics` shows them from the beginning.
+    pub fn prepare(&self, generation: u64, meters: Meters) {
+        let meters = Arc::new(meters);
+        self.newest.store(Some(Arc::new(LoadMeters { generation, meters })));
+    }
+
+    /// The meters that [`Metrics::prepare`] was given for this load, when it is the newest.
+    pub fn prepared(&self, generation: u64) -> Option<Arc<Meters>> {
+        let newest = self.newest.load();
+        let newest = newest.as_ref().filter(|newest| newest.generation == generation);
+        newest.map(|newest| Arc::clone(&newest.meters))
+    }
+
+    /// The meters of a load's sites, rules and upstreams, new or known.
     pub fn meters<'n>(
         &self,
         sites: impl IntoIterator<Item = &'n str>,
         rules: impl IntoIterator<Item = &'n str>,
+        upstreams: impl IntoIterator<Item = &'n str>,
     ) -> Meters {
         let mut named = self.named();
         let named = &mut *named;
@@ -184,12 +211,9 @@ impl Metrics {
         let sites = sites.into_iter().map(site).collect();
         let rule = |id: &str| take(&mut named.rules, id, || Counter::new(self.workers));
         let rules = rules.into_iter().map(rule).collect();
-        Meters::new(sites, rules)
-    }
-
-    /// The meter of an upstream.
-    pub fn upstream(&self, name: &str) -> Arc<UpstreamMeter> {
-        take(&mut self.named().upstreams, name, || UpstreamMeter::new(self.workers)).1
+        let upstream = |name: &str| take(&mut named.upstreams, name, || UpstreamMeter::new(self.workers));
+        let upstreams = upstreams.into_iter().map(upstream).collect();
+        Meters::new(sites, rules, upstreams)
     }
 
     /// A load is in force: what it says of itself replaces what the last one said, and names that only older loads had are

@@ -49,11 +49,11 @@ impl Metrics {
     pub fn render(&self) -> String {
         let mut out = Exposition::default();
         self.render_build(&mut out);
-        {
-            let named = self.named();
-            self.render_requests(&named, &mut out);
-            render_upstreams(&named, &mut out);
-        }
+        // Copied, so that nobody who takes meters waits for the formatting.
+        let named = self.named().clone();
+        self.render_requests(&named, &mut out);
+        render_upstreams(&named, &mut out);
+        drop(named);
         self.render_connections(&mut out);
         self.render_reloads(&mut out);
         self.render_loaded(&mut out);

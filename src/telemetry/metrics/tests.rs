@@ -15,10 +15,10 @@ fn lines(metrics: &Metrics, name: &str) -> Vec<String> {
 #[test]
 fn a_reload_resets_no_counter() {
     let metrics = Metrics::new(2);
-    let before = metrics.meters(["main"], ["a", "b"]);
+    let before = metrics.meters(["main"], ["a", "b"], []);
     let site = before.site("main").expect("it is there");
     site.ended(WORKER(0), RequestDecision::Block, Some(StatusCode::FORBIDDEN));
-    let after = metrics.meters(["main"], ["a"]);
+    let after = metrics.meters(["main"], ["a"], []);
     drop(before);
     metrics.publish(Loaded::default());
     let site = after.site("main").expect("it is there");
@@ -36,7 +36,7 @@ fn a_reload_resets_no_counter() {
 #[test]
 fn names_are_kept_while_an_old_snapshot_counts_with_them() {
     let metrics = Metrics::new(1);
-    let before = metrics.meters([], ["gone"]);
+    let before = metrics.meters([], ["gone"], []);
     metrics.publish(Loaded::default());
     assert_eq!(lines(&metrics, "portcullis_rule_hits_total").len(), 1);
     drop(before);
@@ -100,7 +100,8 @@ fn what_a_load_says_of_itself_is_shown() {
 #[test]
 fn upstream_connections_are_counted_while_they_are_open() {
     let metrics = Metrics::new(2);
-    let upstream = metrics.upstream("app");
+    let meters = metrics.meters([], [], ["app"]);
+    let upstream = meters.upstream("app").expect("it was asked for");
     let first = upstream.connected(WORKER(0));
     let _second = upstream.connected(WORKER(1));
     assert_eq!(upstream.connections(), 2);
