@@ -122,6 +122,23 @@ fn a_blocked_request_does_not_reach_the_origin_and_its_record_names_the_rule() {
 }
 
 #[test]
+fn a_head_of_too_many_lines_is_refused_as_anything_else_and_recorded() {
+    let origin = Origin::answering(OK);
+    let stack = Stack::before(&origin);
+    let lines = "x-a: b\r\n".repeat(110);
+    let refused = stack.ask(&format!(
+        "GET / HTTP/1.1\r\nHost: example.com\r\nAccept: application/json\r\n{lines}\r\n"
+    ));
+    assert_eq!(refused.status, 431);
+    let body: serde_json::Value = serde_json::from_slice(&refused.body).expect("JSON");
+    assert_eq!(body["reason"], "too_large");
+    assert_eq!(origin.connections(), 0);
+    let records = stack.records();
+    assert_eq!(records.len(), 1, "{records:#?}");
+    assert_eq!(records[0]["event.reason"], "too_large");
+}
+
+#[test]
 fn status_444_closes_without_a_byte() {
     let origin = Origin::answering(OK);
     let stack = Stack::start(&Config {

@@ -78,7 +78,11 @@ format = "json"
             self.upstream, self.more
         );
         fs::write(folder.path().join("portcullis.toml"), text).expect("written");
-        fs::write(folder.path().join("rules.toml"), self.rules).expect("written");
+        let rules = match self.rules {
+            "" => "may_be_empty = true",
+            rules => rules,
+        };
+        fs::write(folder.path().join("rules.toml"), rules).expect("written");
         for (name, text) in self.files {
             fs::write(folder.path().join(name), text).expect("written");
         }
