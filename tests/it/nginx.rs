@@ -4,6 +4,9 @@ use std::{fs, io::Write, net::SocketAddr, process::Command};
 
 use crate::harness::{Gateway, Tls, client::read_to_end, exchange, gateway::Setup, h2_get, nginx::Nginx};
 
+/// Rules that stop nothing that is asked here.
+const UNLOCKED: &str = "[[user_agent]]\nid = \"scanners\"\naction = \"block\"\ncontains = [\"sqlmap\"]\n";
+
 fn before(nginx: &Nginx, rules: &str) -> Gateway {
     let config = format!(
         r#"
@@ -88,7 +91,7 @@ const PAGE: &[u8] = b"a page that is served from a file\n";
 #[test]
 fn a_file_is_served_whole_in_part_and_not_again() {
     let nginx = Nginx::start("", &[("page.txt", PAGE)]);
-    let gateway = before(&nginx, "");
+    let gateway = before(&nginx, UNLOCKED);
     for protocol in ["--http1.1", "--http2"] {
         let page = fetch(&gateway, "/page.txt", &[protocol]);
         assert_eq!((page.status(), page.body.as_slice()), ("200", PAGE));
@@ -126,7 +129,7 @@ fn what_nginx_compresses_and_chunks_comes_through_as_it_is() {
         "gzip on; gzip_types text/plain; gzip_min_length 1;",
         &[("long.txt", text.as_bytes())],
     );
-    let gateway = before(&nginx, "");
+    let gateway = before(&nginx, UNLOCKED);
     for protocol in ["--http1.1", "--http2"] {
         let packed = fetch(&gateway, "/long.txt", &[protocol, "-H", "Accept-Encoding: gzip"]);
         assert_eq!(packed.header("content-encoding"), Some("gzip"));
@@ -147,7 +150,7 @@ fn a_posted_body_arrives_whole() {
     let server = "location = /upload { client_body_in_file_only on; proxy_pass http://@address/sink; }\n\
                   location = /sink { return 200 \"$http_content_type $http_content_length\"; }";
     let nginx = Nginx::start(server, &[]);
-    let gateway = before(&nginx, "");
+    let gateway = before(&nginx, UNLOCKED);
     let folder = tempfile::tempdir().expect("a directory");
     let sent = bytes(3_000_001);
     fs::write(folder.path().join("body"), &sent).expect("written");
@@ -176,7 +179,7 @@ fn a_posted_body_arrives_whole() {
 fn a_big_download_is_the_file() {
     let big = bytes(24 << 20);
     let nginx = Nginx::start("", &[("big", &big)]);
-    let gateway = before(&nginx, "");
+    let gateway = before(&nginx, UNLOCKED);
     for protocol in ["--http1.1", "--http2"] {
         assert!(fetch(&gateway, "/big", &[protocol]).body == big, "{protocol}");
     }
@@ -185,7 +188,7 @@ fn a_big_download_is_the_file() {
 #[test]
 fn errors_of_nginx_are_its_own() {
     let nginx = Nginx::start("location = /teapot { return 418 \"short and stout\"; }", &[]);
-    let gateway = before(&nginx, "");
+    let gateway = before(&nginx, UNLOCKED);
     let missing = fetch(&gateway, "/missing", &["-H", "Accept: application/json"]);
     assert_eq!(missing.status(), "404");
     assert!(missing.text().contains("<center>nginx"), "{}", missing.text());
@@ -204,7 +207,7 @@ fn ask(address: SocketAddr, target: &str) -> String {
 #[test]
 fn nginx_gets_exactly_the_path_that_was_judged() {
     let nginx = Nginx::start("location / { return 200 \"\"; }", &[]);
-    let gateway = before(&nginx, "");
+    let gateway = before(&nginx, UNLOCKED);
     let cases = [
         ("/", "/ /"),
         ("/a/b", "/a/b /a/b"),

@@ -118,7 +118,7 @@ impl By {
 fn spoil(gateway: &Gateway, number: usize) {
     const EVERYTHING: &str = "[[rule]]\nid = \"everything\"\nexpression = 'true'\naction = \"block\"\n";
     let good = config("builtin:demo");
-    match number % 5 {
+    match number % 6 {
         0 => gateway.write(
             "rules/rules.toml",
             &format!("{EVERYTHING}[[rule]]\nexpression = 'ip.src eq'\naction = \"block\"\n"),
@@ -132,6 +132,7 @@ fn spoil(gateway: &Gateway, number: usize) {
             gateway.write("rules/rules.toml", EVERYTHING);
             gateway.write("portcullis.toml", &format!("{good}\nsurprise = true\n"));
         }
+        4 => gateway.write("rules/rules.toml", ""),
         _ => {
             gateway.write("rules/rules.toml", EVERYTHING);
             gateway.write(
@@ -203,7 +204,7 @@ fn what_is_under_way_goes_on_also_for_a_client_now_blocked() {
     let config = config(&echoing.url())
         + &format!("\n[upstream.slow]\nservers = [\"{}\"]\n", slow.url())
         + "\n[[site]]\nname = \"slow\"\nhosts = [\"slow.test\"]\nupstream = \"slow\"\nself_signed = true\n";
-    let gateway = setup(&config, "").start();
+    let gateway = setup(&config, &block("a", "/a")).start();
     let mut socket = websocket(gateway.address(1), "/socket");
     assert_eq!(echoed(&mut socket, "before"), "before");
     let mut kept = connect(gateway.address(1));
@@ -358,7 +359,7 @@ fn publish(folder: &Path, version: &str) {
 
 #[test]
 fn a_swapped_config_map_is_followed_and_one_whose_files_went_away_is_refused() {
-    let setup = setup(&config("builtin:demo"), "")
+    let setup = setup(&config("builtin:demo"), &block("a", "/a"))
         .file("rules/..2026_01/geo.toml", &block("a", "/a"))
         .file("rules/..2026_02/geo.toml", &block("a", "/b"))
         .file("rules/..2026_03/other.toml", &block("a", "/c"));
@@ -406,7 +407,7 @@ fn a_mount_that_came_up_empty_is_refused() {
 
 #[test]
 fn with_a_mount_that_is_empty_it_does_not_start() {
-    let setup = setup(&config("builtin:demo"), "");
+    let setup = setup(&config("builtin:demo"), &block("a", "/a"));
     fs::remove_file(setup.directory().join("rules/rules.toml")).expect("it is there");
     let (status, said) = setup.run();
     assert_eq!(status.code(), Some(1), "{said}");
