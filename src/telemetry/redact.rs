@@ -49,19 +49,56 @@ impl Redaction {
         }
     }
 
-    /// A request target as sent: query redacted, no user and password, no fragment.
+    /// A path without the values of listed parameters: those after `;`, and those of what an origin that decodes once more
+    /// takes for a query.
+    pub(super) fn path<'p>(&self, path: &'p [u8]) -> Cow<'p, [u8]> {
+        // Most paths have none of these.
+        if self.names.is_empty() || !path.iter().any(|byte| matches!(byte, b';' | b'?' | b'&' | b'%')) {
+            return Cow::Borrowed(path);
+        }
+        let mut shown = Vec::new();
+        let (mut done, mut at) = (0, 0);
+        let mut name: Option<(u8, usize)> = None;
+        while let Some((mark, after)) = mark(path, at) {
+            match (mark, name) {
+                (b';' | b'?' | b'&', _) => name = Some((mark, after)),
+                (b'/', _) => name = None,
+                (b'=', Some((separator, begin))) => {
+                    name = None;
+                    let end = value_end(path, after, separator);
+                    if end > after && self.is_listed(path.get(begin..at).unwrap_or_default()) {
+                        shown.extend_from_slice(path.get(done..after).unwrap_or_default());
+                        shown.extend_from_slice(REDACTED);
+                        done = end;
+                        at = end;
+                        continue;
+                    }
+                }
+                (_, _) => {}
+            }
+            at = after;
+        }
+        if done == 0 {
+            return Cow::Borrowed(path);
+        }
+        shown.extend_from_slice(path.get(done..).unwrap_or_default());
+        Cow::Owned(shown)
+    }
+
+    /// A request target as sent: path and query redacted, no user and password, no fragment.
     pub(super) fn target<'t>(&self, target: &'t [u8]) -> Cow<'t, [u8]> {
         let target = match without_user(before(target, b"#")) {
             Cow::Borrowed(target) => target,
             Cow::Owned(target) => return Cow::Owned(self.target(&target).into_owned()),
         };
-        let path = before(target, b"?");
-        let Some(query) = target.get(path.len() + 1..) else {
-            return Cow::Borrowed(target);
+        let sent = before(target, b"?");
+        let path = self.path(sent);
+        let Some(query) = target.get(sent.len() + 1..) else {
+            return path;
         };
-        match self.query(query) {
-            Cow::Borrowed(_) => Cow::Borrowed(target),
-            Cow::Owned(query) => Cow::Owned([path, b"?", &query].concat()),
+        match (path, self.query(query)) {
+            (Cow::Borrowed(_), Cow::Borrowed(_)) => Cow::Borrowed(target),
+            (path, query) => Cow::Owned([&*path, b"?", &*query].concat()),
         }
     }
 
@@ -81,6 +118,33 @@ impl Redaction {
             .map(<[u8]>::trim_ascii)
             .any(|part| self.names.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(part)))
     }
+}
+
+/// The byte at a place in a path and where the next one begins; what separates parameters is the same encoded.
+fn mark(path: &[u8], at: usize) -> Option<(u8, usize)> {
+    let rest = path.get(at..)?;
+    let (&first, _) = rest.split_first()?;
+    let encoded = match rest {
+        [b'%', b'3', b'b' | b'B', ..] => Some(b';'),
+        [b'%', b'3', b'd' | b'D', ..] => Some(b'='),
+        [b'%', b'3', b'f' | b'F', ..] => Some(b'?'),
+        [b'%', b'2', b'6', ..] => Some(b'&'),
+        _ => None,
+    };
+    Some(encoded.map_or((first, at + 1), |mark| (mark, at + 3)))
+}
+
+/// A value after `;` ends with its segment, one of a query with the pair: where both may be meant, the longer one.
+fn value_end(path: &[u8], begin: usize, separator: u8) -> usize {
+    let ends: &[u8] = if separator == b';' { b"/?" } else { b"&" };
+    let mut at = begin;
+    while let Some((mark, after)) = mark(path, at) {
+        if ends.contains(&mark) {
+            return at;
+        }
+        at = after;
+    }
+    at
 }
 
 /// Name-value pairs with where they begin. `;` separates too for some origins.
@@ -155,10 +219,45 @@ mod tests {
     }
 
     #[test]
+    fn parameters_in_paths_are_redacted_too() {
+        for (sent, shown) in [
+            ("/a;token=s3cret/b", "/a;token=REDACTED/b"),
+            ("/a;x=1;TOKEN=s3;cret", "/a;x=1;TOKEN=REDACTED"),
+            ("/a%3Ftoken=s3/cret&b=1", "/a%3Ftoken=REDACTED&b=1"),
+            ("/a%3fx%3D1%26token%3ds3cret%26b", "/a%3fx%3D1%26token%3dREDACTED%26b"),
+            ("/a?b=1&token=s3cret", "/a?b=1&token=REDACTED"),
+            ("/a%3B%74oken=s3cret", "/a%3B%74oken=REDACTED"),
+            ("/a;token=x/b;token=y/c", "/a;token=REDACTED/b;token=REDACTED/c"),
+        ] {
+            let found = redaction().path(sent.as_bytes()).into_owned();
+            assert_eq!(String::from_utf8_lossy(&found), shown);
+        }
+    }
+
+    #[test]
+    fn other_paths_are_untouched() {
+        for sent in [
+            "/",
+            "/token=x",
+            "/a;v=1",
+            "/a;token",
+            "/a;token=",
+            "/a;x/token=1",
+            "/100%",
+            "/a%3",
+            "/%C3%BC?",
+        ] {
+            assert!(matches!(redaction().path(sent.as_bytes()), Cow::Borrowed(shown) if shown == sent.as_bytes()));
+        }
+    }
+
+    #[test]
     fn targets_lose_secrets_users_and_fragments() {
         for (sent, shown) in [
             ("/a?token=x&b=1", "/a?token=REDACTED&b=1"),
             ("/a?b=1", "/a?b=1"),
+            ("/a;token=x?b=1", "/a;token=REDACTED?b=1"),
+            ("/a;token=x?token=y", "/a;token=REDACTED?token=REDACTED"),
             ("/a", "/a"),
             ("/a#token=x", "/a"),
             ("http://u:p@host/a?token=x", "http://host/a?token=REDACTED"),

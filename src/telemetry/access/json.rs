@@ -30,7 +30,10 @@ pub(super) fn begin(line: &mut Line<'_>, redaction: &Redaction, record: &Request
         line.text("user_agent.original", agent);
     }
     if let Some(referer) = record.headers.get(REFERER) {
-        line.text("http.request.referrer", redact::referer(referer.as_bytes()));
+        line.text(
+            "http.request.referrer",
+            redaction.path(&redact::referer(referer.as_bytes())),
+        );
     }
     if let Some(handshake) = &record.handshake {
         line.token("tls.version", tls_version(handshake.version));
@@ -99,7 +102,7 @@ fn write_addresses(line: &mut Line<'_>, record: &RequestRecord<'_>) {
 
 fn write_target(line: &mut Line<'_>, redaction: &Redaction, record: &RequestRecord<'_>) {
     if let Some(path) = record.path {
-        line.text("url.path", path);
+        line.text("url.path", redaction.path(path.as_bytes()));
         if let Some((_, query)) = record.original.split_once('?') {
             line.text("url.query", redaction.query(query.as_bytes()));
         }

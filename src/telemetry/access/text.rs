@@ -40,7 +40,7 @@ pub(super) fn begin(line: &mut Line<'_>, redaction: &Redaction, record: &Request
     write_request(line, redaction, record);
     let took = line.len();
     line.word("id", &[record.id.as_bytes()]);
-    write_more(line, record);
+    write_more(line, redaction, record);
     Gaps { status, took }
 }
 
@@ -61,10 +61,10 @@ fn write_request(line: &mut Line<'_>, redaction: &Redaction, record: &RequestRec
 }
 
 /// What is said only when it differs from the usual.
-fn write_more(line: &mut Line<'_>, record: &RequestRecord<'_>) {
+fn write_more(line: &mut Line<'_>, redaction: &Redaction, record: &RequestRecord<'_>) {
     let sent = record.original.split('?').next();
     if let Some(path) = record.path.filter(|path| Some(*path) != sent) {
-        line.text("path", path);
+        line.text("path", redaction.path(path.as_bytes()));
     }
     let source = record.source.0.ip().to_canonical();
     if record.client.is_some_and(|client| client.ip.addr() != source) {
