@@ -12,6 +12,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes},
+    sync::Notify,
     time::{Instant, sleep_until},
 };
 
@@ -21,8 +22,12 @@ use crate::{telemetry::access::Ending, upstream::Tunnel};
 /// Held for each direction of a tunnel: what a client can make the gateway hold by not reading.
 const BUFFER: usize = 16 * 1024;
 
-/// Carries bytes until both sides have ended, one breaks off, or neither says anything for `idle`. Then its record is
-/// written. Under way over reloads: it was permitted when it began.
+/// How long nothing may move once one side has ended: else clients that leave, before an origin that does not close, would
+/// hold its connections for as long as a tunnel may be silent.
+const HALF_CLOSED: Duration = Duration::from_secs(30);
+
+/// Carries bytes until both sides have ended, one breaks off, or nothing moves for `idle`, or for [`HALF_CLOSED`] when one
+/// side has ended. Then its record is written. Under way over reloads: it was permitted when it began.
 pub(super) async fn run(client: OnUpgrade, mut tunnel: Tunnel, idle: Duration, mut record: OpenRecord) {
     let client = match client.await {
         Ok(client) => client,
@@ -31,46 +36,80 @@ pub(super) async fn run(client: OnUpgrade, mut tunnel: Tunnel, idle: Duration, m
             return;
         }
     };
-    let last = Cell::new(Instant::now());
-    let mut client = Watched::new(TokioIo::new(client), &last);
-    let mut origin = Watched::new(&mut tunnel.io, &last);
+    let movement = Movement::new();
+    let mut client = Watched::new(TokioIo::new(client), &movement);
+    let mut origin = Watched::new(&mut tunnel.io, &movement);
     let ended = tokio::select! {
-        copied = copy_bidirectional_with_sizes(&mut client, &mut origin, BUFFER, BUFFER) => match copied {
-            Ok(_) => Ending::Complete,
-            Err(_) if client.broke => Ending::ClientGone,
-            Err(_) => Ending::OriginGone,
-        },
-        () = silence(&last, idle) => Ending::TimedOut,
+        ended = carry(&mut client, &mut origin) => ended,
+        () = movement.silence(idle, HALF_CLOSED) => Ending::TimedOut,
     };
     record.uploaded.add(client.read);
     record.downloaded = origin.read;
     record.end(ended);
 }
 
-/// Ends when nothing has moved for `idle`.
-async fn silence(last: &Cell<Instant>, idle: Duration) {
-    loop {
-        let end = last.get() + idle;
-        if end <= Instant::now() {
-            return;
+async fn carry<C, O>(client: &mut Watched<'_, C>, origin: &mut Watched<'_, O>) -> Ending
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    O: AsyncRead + AsyncWrite + Unpin,
+{
+    match copy_bidirectional_with_sizes(client, origin, BUFFER, BUFFER).await {
+        Ok(_) => Ending::Complete,
+        Err(_) if client.broke => Ending::ClientGone,
+        Err(_) => Ending::OriginGone,
+    }
+}
+
+/// What both sides of a tunnel tell of themselves.
+struct Movement {
+    last: Cell<Instant>,
+    /// Told when a side has ended.
+    half_closed: Notify,
+}
+
+impl Movement {
+    fn new() -> Self {
+        Self {
+            last: Cell::new(Instant::now()),
+            half_closed: Notify::new(),
         }
-        sleep_until(end).await;
+    }
+
+    /// Ends when nothing has moved for `idle`; once a side has ended, for `half_closed`, if that is shorter.
+    async fn silence(&self, idle: Duration, half_closed: Duration) {
+        tokio::select! {
+            () = self.stillness(idle) => {}
+            () = async {
+                self.half_closed.notified().await;
+                self.stillness(half_closed.min(idle)).await;
+            } => {}
+        }
+    }
+
+    async fn stillness(&self, longest: Duration) {
+        loop {
+            let end = self.last.get() + longest;
+            if end <= Instant::now() {
+                return;
+            }
+            sleep_until(end).await;
+        }
     }
 }
 
 /// One side of a tunnel: counts what it says, and notes when.
-struct Watched<'l, T> {
+struct Watched<'m, T> {
     io: T,
-    last: &'l Cell<Instant>,
+    movement: &'m Movement,
     read: u64,
     broke: bool,
 }
 
-impl<'l, T> Watched<'l, T> {
-    fn new(io: T, last: &'l Cell<Instant>) -> Self {
+impl<'m, T> Watched<'m, T> {
+    fn new(io: T, movement: &'m Movement) -> Self {
         Self {
             io,
-            last,
+            movement,
             read: 0,
             broke: false,
         }
@@ -78,7 +117,7 @@ impl<'l, T> Watched<'l, T> {
 
     fn note<R>(&mut self, polled: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
         match &polled {
-            Poll::Ready(Ok(_)) => self.last.set(Instant::now()),
+            Poll::Ready(Ok(_)) => self.movement.last.set(Instant::now()),
             Poll::Ready(Err(_)) => self.broke = true,
             Poll::Pending => {}
         }
@@ -90,7 +129,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<'_, T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.io).poll_read(cx, buf);
-        self.read += (buf.filled().len() - before) as u64;
+        let read = (buf.filled().len() - before) as u64;
+        self.read += read;
+        if read == 0 && buf.remaining() > 0 && matches!(polled, Poll::Ready(Ok(()))) {
+            self.movement.half_closed.notify_one();
+        }
         self.note(polled)
     }
 }
@@ -108,5 +151,53 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<'_, T> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    const SHORT: Duration = Duration::from_millis(20);
+
+    #[tokio::test(flavor = "local")]
+    async fn a_tunnel_does_not_outlive_its_client_for_long_when_the_origin_does_not_close() {
+        let (client, inner) = duplex(64);
+        let (_origin, outer) = duplex(64);
+        let movement = Movement::new();
+        let (mut inner, mut outer) = (Watched::new(inner, &movement), Watched::new(outer, &movement));
+        drop(client);
+        tokio::select! {
+            ended = carry(&mut inner, &mut outer) => panic!("{ended:?}"),
+            () = movement.silence(HOUR, SHORT) => {}
+        }
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn what_a_side_still_says_after_the_other_has_ended_arrives() {
+        let (mut client, inner) = duplex(64);
+        let (mut origin, outer) = duplex(64);
+        let movement = Movement::new();
+        let (mut inner, mut outer) = (Watched::new(inner, &movement), Watched::new(outer, &movement));
+        let talk = async {
+            client.shutdown().await.expect("open");
+            assert_eq!(origin.read(&mut [0]).await.expect("an end"), 0);
+            origin.write_all(b"late").await.expect("open");
+            drop(origin);
+            let mut heard = String::new();
+            client.read_to_string(&mut heard).await.expect("text");
+            heard
+        };
+        let carried = carry(&mut inner, &mut outer);
+        let (heard, ended) = tokio::join!(talk, async {
+            tokio::select! {
+                ended = carried => ended,
+                () = movement.silence(HOUR, HOUR) => Ending::TimedOut,
+            }
+        });
+        assert_eq!((heard.as_str(), ended), ("late", Ending::Complete));
     }
 }
