@@ -159,6 +159,8 @@ impl Body for RequestBody {
         match Pin::new(incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 this.delivered(frame.data_ref().map_or(0, Bytes::len));
+                // Nothing follows trailers, and who has them does not ask for more.
+                this.ended = frame.is_trailers();
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(RequestBodyError::Broken(error)))),

@@ -40,6 +40,7 @@ impl From<&ForwardError> for Failure {
             ForwardError::NoServer
             | ForwardError::Connect { .. }
             | ForwardError::Broken { .. }
+            | ForwardError::Framing { .. }
             | ForwardError::UnaskedSwitch { .. } => Self::new(Reason::UpstreamDown, StatusCode::BAD_GATEWAY),
             ForwardError::Overloaded { .. } => Self::new(Reason::Overloaded, StatusCode::SERVICE_UNAVAILABLE),
             ForwardError::Timeout { .. } => Self::new(Reason::UpstreamTimeout, StatusCode::GATEWAY_TIMEOUT),
@@ -83,7 +84,9 @@ pub(super) fn upstream_failure(error: &ForwardError) -> Option<UpstreamFailure> 
             ConnectError::Timeout => UpstreamFailure::ConnectTimeout,
         }),
         ForwardError::Overloaded { .. } => Some(UpstreamFailure::Overloaded),
-        ForwardError::Broken { .. } | ForwardError::UnaskedSwitch { .. } => Some(UpstreamFailure::Broken),
+        ForwardError::Broken { .. } | ForwardError::Framing { .. } | ForwardError::UnaskedSwitch { .. } => {
+            Some(UpstreamFailure::Broken)
+        }
         ForwardError::Timeout { .. } => Some(UpstreamFailure::ResponseTimeout),
     }
 }

@@ -41,6 +41,13 @@ pub enum ForwardError {
         /// The server asked.
         server: Arc<Endpoint>,
     },
+    /// The response's length can be read in more than one way, or its body is coded for this connection in a way that
+    /// the gateway does not take off.
+    #[error("{server} framed its answer in a way that is not understood")]
+    Framing {
+        /// The server asked.
+        server: Arc<Endpoint>,
+    },
     /// No response's head came in time.
     #[error("{server} did not answer in time")]
     Timeout {

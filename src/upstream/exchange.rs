@@ -16,6 +16,7 @@ use super::{
     body::{OriginBody, Progress, SentBody},
     demo,
     error::ForwardError,
+    framing,
     origin::Endpoint,
     pool::Lease,
 };
@@ -163,7 +164,7 @@ impl<'a> Exchange<'a> {
             Some(answered) => answered,
             None => return Err(Failed::Final(ForwardError::Timeout { server })),
         };
-        let response = match answered {
+        let mut response = match answered {
             Ok(response) => response,
             Err(mut error) => {
                 if let (true, Some(request)) = (self.lease.is_reused(), error.take_message()) {
@@ -176,6 +177,9 @@ impl<'a> Exchange<'a> {
                 return Err(self.failed(server, error.into_error(), upload.as_deref()));
             }
         };
+        if !framing::is_unambiguous(response.headers_mut()) {
+            return Err(Failed::Final(ForwardError::Framing { server }));
+        }
         let answer = if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             self.switched(&server, response, upgrade).await.map_err(Failed::Final)?
         } else {

@@ -11,6 +11,7 @@
 mod body;
 mod connect;
 mod exchange;
+mod framing;
 mod pool;
 mod resolve;
 

@@ -86,6 +86,21 @@ fn the_client_is_told_to_continue_only_when_it_is_let_in() {
 }
 
 #[test]
+fn a_request_with_trailers_does_not_end_the_connection() {
+    let origin = Origin::answering(OK);
+    let stack = Stack::before(&origin);
+    let mut client = stack.connect();
+    for _ in 0..2 {
+        client.send(
+            "POST / HTTP/1.1\r\nHost: example.com\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n\
+             2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n",
+        );
+        let response = client.response();
+        assert_eq!((response.status, response.header("connection")), (200, None));
+    }
+}
+
+#[test]
 fn a_body_over_the_limit_is_413_whether_its_length_is_said_or_not() {
     let origin = Origin::answering(OK);
     let stack = Stack::start(&Config {

@@ -40,6 +40,30 @@ fn an_origin_that_speaks_no_http_is_502() {
 }
 
 #[test]
+fn an_origin_whose_framing_has_two_meanings_is_502() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, identity\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 2, 3\r\n\r\nok",
+    ] {
+        let response = Stack::before(&Origin::answering(answer)).ask(GET);
+        assert_eq!(
+            (response.status, reason(&response).as_str()),
+            (502, "upstream_down"),
+            "{answer}"
+        );
+    }
+}
+
+#[test]
+fn a_length_that_the_origin_repeats_is_said_once() {
+    let origin = Origin::answering("HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok");
+    let response = Stack::before(&origin).ask(GET);
+    assert_eq!(response.header("content-length"), Some("2"));
+}
+
+#[test]
 fn a_slow_origin_is_504_with_its_reason() {
     let origin = Origin::serving(|client, _| {
         receive(client);
