@@ -149,10 +149,19 @@ impl FromToml for CountrySource {
 /// Reads `[headers]`.
 pub(super) fn headers(table: Option<Table<'_>>, faults: &mut Faults) -> Headers {
     let mut headers = Headers {
-        // Frameworks take these for the path or host that was asked for, and so serve what was not judged.
-        remove: ["x-original-url", "x-rewrite-url", "x-original-host", "x-host"]
-            .map(HeaderName::from_static)
-            .to_vec(),
+        // Frameworks take these for the path or host that was asked for, and so serve what was not judged. CGI programs
+        // take `Proxy` for the proxy that their own requests go through (httpoxy).
+        remove: [
+            "x-original-url",
+            "x-rewrite-url",
+            "x-override-url",
+            "x-http-destinationurl",
+            "x-original-host",
+            "x-host",
+            "proxy",
+        ]
+        .map(HeaderName::from_static)
+        .to_vec(),
         forwarded: false,
         country: None,
         request_id: true,

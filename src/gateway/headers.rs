@@ -40,12 +40,22 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 ];
 
 /// Say who the client is; believed from trusted sources only. With them goes all of `X-Forwarded-*`.
-const IDENTITY: [HeaderName; 5] = [
+const IDENTITY: [HeaderName; 15] = [
     FORWARDED,
     HeaderName::from_static("x-real-ip"),
     HeaderName::from_static("x-client-ip"),
     HeaderName::from_static("true-client-ip"),
     HeaderName::from_static("cf-connecting-ip"),
+    HeaderName::from_static("client-ip"),
+    HeaderName::from_static("fastly-client-ip"),
+    HeaderName::from_static("fly-client-ip"),
+    HeaderName::from_static("forwarded-for"),
+    HeaderName::from_static("x-azure-clientip"),
+    HeaderName::from_static("x-cluster-client-ip"),
+    HeaderName::from_static("x-forwarded"),
+    HeaderName::from_static("x-originating-ip"),
+    HeaderName::from_static("x-remote-addr"),
+    HeaderName::from_static("x-remote-ip"),
 ];
 
 /// Frame or route the message: no other name may be taken for one of these.
