@@ -19,6 +19,7 @@ use crate::{
     geo,
     policy::{
         client::{ClientIp, Hop, SourceAddr, client_tls, hops},
+        countries,
         explain::{ExplainedReading, ExplainedRule, Explanation, Fate},
         facts::{ClientFacts, Country, RequestFacts},
         normalize::Malformed,
@@ -142,7 +143,7 @@ fn stated(arguments: &Arguments) -> Result<Stated, String> {
 }
 
 fn country(code: &str) -> Result<Country, String> {
-    Country::new(code).ok_or_else(|| format!("`{code}` is no country code; write one such as DE, or XX for unknown"))
+    countries::country(code).map_err(|error| format!("{}: {}", error.message, error.help))
 }
 
 /// Everything there is to tell.

@@ -26,18 +26,20 @@ pub(super) struct Arguments {
 const LONGEST_ANSWER: u64 = 16 << 20;
 
 pub(super) fn run(arguments: &Arguments, session: &Session) -> Exit {
-    let socket = match arguments.socket.clone().map_or_else(|| session.admin_socket(), Ok) {
+    let named = arguments.socket.clone().map(Ok);
+    let socket = match named.unwrap_or_else(|| session.admin_socket(Exit::No)) {
         Ok(socket) => socket,
-        Err(faults) => {
-            session.faults(&faults);
-            return Exit::CouldNot;
-        }
+        Err(exit) => return exit,
     };
     let timeout = Duration::from_secs(arguments.timeout.max(1));
     match ask(&socket, &json!({ "verb": "reload" }), timeout) {
         Ok(answer) => told(&answer, session),
         Err(error) => {
-            session.complain(&not_asked(&socket, &error));
+            let mut message = not_asked(&socket, &error);
+            if error.kind() == io::ErrorKind::NotFound && arguments.socket.is_none() {
+                message.push_str("\n  if `admin.socket` was just changed, name the one in use with `--socket OLD`");
+            }
+            session.complain(&message);
             Exit::CouldNot
         }
     }

@@ -5,7 +5,13 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::{Exit, Output, session::Session};
-use crate::policy::rule::{Action, Mode, Phase, Rule, SkipTarget, Tier};
+use crate::{
+    config::show::printable,
+    policy::{
+        fault::nearest,
+        rule::{Action, Kind, Mode, Phase, Rule, SkipTarget, Tier},
+    },
+};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -18,16 +24,38 @@ pub(super) fn run(arguments: &Arguments, session: &Session) -> Exit {
         Ok(snapshot) => snapshot,
         Err(exit) => return exit,
     };
-    let wanted = |rule: &&Rule| arguments.ids.is_empty() || arguments.ids.iter().any(|id| id == rule.id.as_str());
-    let rules: Vec<&Rule> = snapshot.policy.rules().iter().filter(wanted).collect();
+    let all = snapshot.policy.rules();
+    let wanted = |rule: &&Rule| arguments.ids.is_empty() || arguments.ids.iter().any(|id| is_named(rule, id));
+    let rules: Vec<&Rule> = all.iter().filter(wanted).collect();
+    let unknown: Vec<String> = arguments
+        .ids
+        .iter()
+        .filter(|id| !all.iter().any(|rule| is_named(rule, id)))
+        .map(|id| unknown(id, all))
+        .collect();
+    if !unknown.is_empty() {
+        session.complain(&unknown.join("; "));
+        return Exit::No;
+    }
     match session.output {
         Output::Text => session.print(&text(&rules)),
         Output::Json => session.print_json(&rules.iter().map(|rule| json(rule)).collect()),
     }
-    if rules.is_empty() && !arguments.ids.is_empty() {
-        return Exit::No;
-    }
     Exit::Yes
+}
+
+/// Whether the id is the rule's, or that of the entry that stands for it and others (`admin` of `admin.admitted`).
+fn is_named(rule: &Rule, id: &str) -> bool {
+    rule.id.as_str().strip_prefix(id).is_some_and(|rest| match rule.kind {
+        Kind::Lockdown => rest.is_empty() || rest == ".admitted",
+        Kind::IpAccess | Kind::Geo | Kind::Rule | Kind::UserAgent | Kind::Hotlink => rest.is_empty(),
+    })
+}
+
+fn unknown(id: &str, rules: &[Rule]) -> String {
+    let near = nearest(id, rules.iter().map(|rule| rule.id.as_str()));
+    let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+    format!("there is no rule `{}`{near}", printable(id))
 }
 
 fn text(rules: &[&Rule]) -> String {
@@ -49,7 +77,7 @@ fn text(rules: &[&Rule]) -> String {
         }
         let _ = writeln!(text, "   ({}, {})", rule.kind.as_str(), rule.place);
         if let Some(note) = &rule.note {
-            let _ = writeln!(text, "    # {note}");
+            let _ = writeln!(text, "    # {}", printable(note));
         }
         let _ = writeln!(text, "    {}", rule.expression.as_str());
     }

@@ -86,10 +86,17 @@ impl Session {
         }
     }
 
-    /// Prints warnings to people.
+    /// Prints warnings, if there are any, as [`Self::faults`] does.
     pub(super) fn warnings(&self, warnings: &[Fault]) {
-        if self.output == Output::Text && !warnings.is_empty() {
-            complain(&format!("{}\n", show::text(warnings, error_colour())));
+        if warnings.is_empty() {
+            return;
+        }
+        match self.output {
+            Output::Text => complain(&format!("{}\n", show::text(warnings, error_colour()))),
+            Output::Json => self.print_json(&json!({
+                "ok": true,
+                "faults": warnings.iter().map(show::json).collect::<Vec<_>>(),
+            })),
         }
     }
 
@@ -112,20 +119,35 @@ impl Session {
         }
     }
 
-    /// The admin socket that the configuration names, also of one that does not load.
+    /// The admin socket that the configuration names, also of one that does not load. What is wrong is printed; `failure`
+    /// is how the verb ends when that is `[admin]` itself.
     ///
     /// # Errors
-    /// Why there is none.
-    pub(super) fn admin_socket(&self) -> Result<PathBuf, Vec<Fault>> {
-        let path = self.config().map_err(|fault| vec![fault])?;
-        let admin = config::admin(&path)?;
-        admin.socket.ok_or_else(|| vec![no_socket(&path)])
+    /// How to end, after printing why.
+    pub(super) fn admin_socket(&self, failure: Exit) -> Result<PathBuf, Exit> {
+        let read = self
+            .config()
+            .map_err(|fault| vec![fault])
+            .and_then(|path| config::admin(&path).map(|admin| (path, admin)));
+        match read {
+            Ok((path, admin)) => admin.socket.ok_or_else(|| {
+                self.complain(&no_socket(&path));
+                Exit::CouldNot
+            }),
+            Err(faults) => {
+                self.faults(&faults);
+                Err(failure)
+            }
+        }
     }
 }
 
-fn no_socket(path: &Path) -> Fault {
-    Fault::without_place(format!("`{}` names no admin socket", path.display()))
-        .help("write `socket = \"run/admin.sock\"` under `[admin]` and start the gateway again, or send it SIGHUP")
+fn no_socket(path: &Path) -> String {
+    format!(
+        "`{}` names no admin socket: write `socket = \"run/admin.sock\"` under `[admin]` and start the gateway again, or \
+         send it SIGHUP",
+        path.display()
+    )
 }
 
 /// How many are errors, how many warnings.

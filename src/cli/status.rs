@@ -21,12 +21,10 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, session: &Session) -> Exit {
-    let socket = match arguments.socket.clone().map_or_else(|| session.admin_socket(), Ok) {
+    let named = arguments.socket.clone().map(Ok);
+    let socket = match named.unwrap_or_else(|| session.admin_socket(Exit::CouldNot)) {
         Ok(socket) => socket,
-        Err(faults) => {
-            session.faults(&faults);
-            return Exit::CouldNot;
-        }
+        Err(exit) => return exit,
     };
     let answer = match ask(&socket, &json!({ "verb": "status" }), TIMEOUT) {
         Ok(answer) => answer,

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::policy::fault::Source;
+use crate::policy::fault::{Fault, Place, Source};
 
 /// No file of a configuration is larger; a device or a runaway list must not fill the memory.
 const LARGEST: u64 = 256 << 20;
@@ -89,6 +89,7 @@ impl Files {
         }
         let text = String::from_utf8(fs::read(path)?).map_err(|error| ReadError::NotText {
             offset: error.utf8_error().valid_up_to(),
+            shown: Source::new(display_name(path), String::from_utf8_lossy(error.as_bytes())),
         })?;
         // Some editors mark UTF-8 with a byte order mark; it is no part of the text.
         let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
@@ -157,7 +158,26 @@ pub enum ReadError {
     NotText {
         /// The first bad byte.
         offset: usize,
+        /// The text with a replacement character for every bad byte.
+        shown: Arc<Source>,
     },
+}
+
+impl ReadError {
+    /// The fault of a file of this name, where the cause has a place of its own.
+    pub(super) fn fault(&self, name: &str) -> Option<Fault> {
+        match self {
+            Self::NotText { offset, shown } => Some(
+                Fault::error(
+                    Place::new(shown, *offset..*offset + char::REPLACEMENT_CHARACTER.len_utf8()),
+                    format!("`{name}` is not UTF-8 text"),
+                )
+                .expected("no character begins with this byte")
+                .help("save the file as UTF-8"),
+            ),
+            Self::Io(_) | Self::Directory | Self::NotAFile | Self::TooLarge => None,
+        }
+    }
 }
 
 /// The system's words without its number.

@@ -84,7 +84,12 @@ pub fn admin(path: &Path) -> Result<Admin, Vec<Fault>> {
     let mut files = Files::new(folder(path));
     let mut faults = Faults::new();
     let source = read_main(path, &mut files).map_err(|fault| vec![fault])?;
-    let mut document = parse(&source, &mut Faults::new());
+    let mut syntax = Faults::new();
+    let mut document = parse(&source, &mut syntax);
+    if syntax.has_errors() && !document.get_ref().contains_key("admin") {
+        // It may be what does not parse that hides `[admin]`.
+        return Err(syntax.into_sorted());
+    }
     if let Some((_, admin)) = document.get_mut().iter_mut().find(|(key, _)| key.get_ref() == "admin")
         && let DeValue::Table(table) = admin.get_mut()
     {
@@ -113,8 +118,11 @@ fn folder(path: &Path) -> PathBuf {
 
 fn read_main(path: &Path, files: &mut Files) -> Result<Arc<Source>, Fault> {
     files.read_text(path).map_err(|cause| {
-        Fault::without_place(format!("cannot read `{}`: {cause}", path.display()))
-            .help("name the configuration with `-c FILE` or PORTCULLIS_CONFIG")
+        let name = path.display().to_string();
+        cause.fault(&name).unwrap_or_else(|| {
+            Fault::without_place(format!("cannot read `{name}`: {cause}"))
+                .help("name the configuration with `-c FILE` or PORTCULLIS_CONFIG")
+        })
     })
 }
 

@@ -29,10 +29,11 @@ pub(super) fn rule_sources(globs: &[Placed<String>], files: &mut Files, faults: 
             let name = display_name(&files.resolve(&path));
             let named = globs.iter().find(|glob| path.as_path() == Path::new(&glob.value));
             let message = format!("cannot read `{name}`: {cause}");
-            faults.push(match named.or_else(|| globs.first()) {
+            let unplaced = || match named.or_else(|| globs.first()) {
                 Some(glob) => Fault::error(glob.place.clone(), message),
                 None => Fault::without_place(message),
-            });
+            };
+            faults.push(cause.fault(&name).unwrap_or_else(unplaced));
             None
         }
     };

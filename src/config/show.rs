@@ -85,7 +85,7 @@ fn boundary(text: &str, at: usize) -> usize {
 }
 
 /// Control characters of a configuration's own text must not reach the terminal.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c })
         .collect()

@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use toml::{Spanned, de::DeTable};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
 
 use super::{
     fault::{Fault, Faults, Place, Source},
@@ -161,6 +164,14 @@ fn read_lists(files: &mut [Table<'_>], env: &PolicyEnvironment<'_>, faults: &mut
             continue;
         };
         for (Placed { value: name, place }, value) in tables.named() {
+            if !matches!(value.raw(), DeValue::Table(_)) {
+                faults.push(
+                    Fault::error(place, format!("`{name}` stands in `[list]`, which holds only lists"))
+                        .expected("expected the name of a list")
+                        .help("write `[list.NAME]`, the list's name after the dot"),
+                );
+                continue;
+            }
             check_list_name(&name, &place, faults);
             if let Some(first) = places.get(&name) {
                 faults.push(

@@ -268,12 +268,20 @@ impl<'s> Table<'s> {
         let Some(value) = self.value(key) else {
             return Vec::new();
         };
-        if matches!(value.raw(), DeValue::Table(_)) {
-            faults.push(
+        let fault = match value.raw() {
+            DeValue::Array(_) => None,
+            DeValue::Table(_) => Some(
                 Fault::error(value.place(), format!("`{key}` is a single table"))
-                    .expected(format!("expected an array of tables, `[[{key}]]`"))
-                    .help(format!("write `[[{key}]]` with two brackets")),
-            );
+                    .expected(format!("expected an array of tables, `[[{key}]]`")),
+            ),
+            DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_) => Some(value.mismatch(&format!("an array of tables, `[[{key}]]`"))),
+        };
+        if let Some(fault) = fault {
+            faults.push(fault.help(format!("write `[[{key}]]` with two brackets")));
             return Vec::new();
         }
         let name = format!("[[{key}]]");

@@ -1,10 +1,10 @@
 //! What is different between two snapshots, in words; and which differences must wait for a restart.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::{
     config::settings::{Settings, Site},
-    policy::rule::Rule,
+    policy::rule::{Phase, Rule, RuleId},
     snapshot::{CompiledSite, Snapshot},
 };
 
@@ -35,6 +35,7 @@ pub(super) fn keep_running(running: &Settings, new: &mut Settings) {
 pub fn changes(old: &Snapshot, new: &Snapshot) -> Vec<String> {
     let mut changed = Vec::new();
     compare("rule", &rules(old), &rules(new), &mut changed);
+    changed.extend(reordered(old, new));
     let lists = |snapshot: &Snapshot| -> BTreeMap<_, _> {
         let lists = snapshot.policy.lists().iter();
         lists.map(|list| (list.name().to_owned(), (**list).clone())).collect()
@@ -116,6 +117,26 @@ fn rules(snapshot: &Snapshot) -> BTreeMap<String, impl PartialEq> {
     rules
         .map(|rule| (rule.id.to_string(), shape(rule)))
         .collect::<BTreeMap<_, _>>()
+}
+
+/// The phases whose rules, as far as both snapshots have them, are asked in another order: the first match may decide.
+fn reordered(old: &Snapshot, new: &Snapshot) -> Vec<String> {
+    let ids = |snapshot: &Snapshot, phase: Phase| -> Vec<RuleId> {
+        let rules = snapshot.policy.rules().iter().filter(|rule| rule.phase == phase);
+        rules.map(|rule| rule.id.clone()).collect()
+    };
+    let mut told = Vec::new();
+    for phase in Phase::ALL {
+        let (mut before, mut after) = (ids(old, phase), ids(new, phase));
+        let (had, has): (HashSet<_>, HashSet<_>) = (before.iter().cloned().collect(), after.iter().cloned().collect());
+        before.retain(|id| has.contains(id));
+        after.retain(|id| had.contains(id));
+        let words = format!("order of rules in {} changed", phase.as_str());
+        if before != after && !told.contains(&words) {
+            told.push(words);
+        }
+    }
+    told
 }
 
 fn sites(snapshot: &Snapshot) -> BTreeMap<String, impl PartialEq> {

@@ -38,11 +38,19 @@ contains = ["sqlmap"]
 
 /// Runs the program beside the configuration.
 fn portcullis(arguments: &[&str]) -> Output {
+    portcullis_with(CONFIG, RULES, arguments)
+}
+
+fn portcullis_with(config: &str, rules: &str, arguments: &[&str]) -> Output {
     let folder = tempfile::tempdir().expect("a directory");
-    std::fs::write(folder.path().join("portcullis.toml"), CONFIG).expect("written");
-    std::fs::write(folder.path().join("rules.toml"), RULES).expect("written");
+    std::fs::write(folder.path().join("portcullis.toml"), config).expect("written");
+    std::fs::write(folder.path().join("rules.toml"), rules).expect("written");
+    run_in(folder.path(), arguments)
+}
+
+fn run_in(folder: &std::path::Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_portcullis"))
-        .current_dir(folder.path())
+        .current_dir(folder)
         .env_clear()
         .env("PORTCULLIS_CONFIG", "portcullis.toml")
         .args(arguments)
@@ -146,4 +154,66 @@ fn a_question_that_cannot_be_asked_is_exit_code_2() {
     ] {
         assert_eq!(portcullis(arguments).status.code(), Some(2), "{arguments:?}");
     }
+}
+
+#[test]
+fn rules_that_are_not_there_are_named_and_a_lockdown_shows_all_that_it_stands_for() {
+    let output = portcullis(&["rules", "office", "xmlrcp"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("there is no rule `xmlrcp`; did you mean `xmlrpc`?"),
+        "{said}"
+    );
+    assert!(output.stdout.is_empty());
+
+    let rules = format!(
+        "{RULES}\n[[lockdown]]\nid = \"admin\"\nurls = [\"/admin\"]\nallow = [\"10.0.0.1\"]\nnote = \"a\\u001b[31mb\"\n"
+    );
+    let output = portcullis_with(CONFIG, &rules, &["rules", "admin"]);
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        told.contains("admin: block") && told.contains("admin.admitted: skip"),
+        "{told}"
+    );
+    assert!(!told.contains('\u{1b}'), "{told:?}");
+}
+
+#[test]
+fn a_reload_whose_admin_table_does_not_load_is_a_no_that_says_why() {
+    let faulty = format!("{CONFIG}\n[admin]\nsokcet = \"run/admin.sock\"\n");
+    let swallowed = format!("{CONFIG}\n[admin\nsocket = \"run/admin.sock\"\n");
+    for (config, why) in [(faulty, "unknown key `sokcet`"), (swallowed, "invalid TOML")] {
+        let output = portcullis_with(&config, RULES, &["reload"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(why), "{said}");
+    }
+    let absent = portcullis_with(
+        &format!("{CONFIG}\n[admin]\nsocket = \"gone.sock\"\n"),
+        RULES,
+        &["reload"],
+    );
+    assert_eq!(absent.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&absent.stderr).contains("`--socket OLD`"));
+}
+
+#[test]
+fn explain_takes_only_countries_that_there_are() {
+    let output = portcullis(&["explain", "/", "--country", "UK"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("the United Kingdom is \"GB\""));
+}
+
+#[test]
+fn a_rules_file_that_is_no_utf8_is_shown_at_its_line() {
+    let folder = tempfile::tempdir().expect("a directory");
+    std::fs::write(folder.path().join("portcullis.toml"), CONFIG).expect("written");
+    std::fs::write(folder.path().join("rules.toml"), b"# one\n# caf\xe9\n").expect("written");
+    let output = run_in(folder.path(), &["check"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("rules.toml:2:6") && said.contains("save the file as UTF-8"),
+        "{said}"
+    );
 }

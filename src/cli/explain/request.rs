@@ -17,13 +17,16 @@ struct Curl {
     url: Option<String>,
     method: Option<String>,
     headers: Vec<String>,
-    has_body: bool,
-    http1: bool,
+    /// The type of the body that is sent, if one is.
+    body: Option<&'static str>,
+    json: bool,
+    authorization: Option<String>,
+    version: Option<Version>,
 }
 
 impl Asked {
     pub(super) fn from_options(url: &str, method: Option<&str>, headers: &[String]) -> Result<Self, String> {
-        Self::new(url, method.unwrap_or("GET"), headers, false)
+        Self::new(url, method.unwrap_or("GET"), headers, None)
     }
 
     /// As curl would send it, as far as rules can tell.
@@ -32,12 +35,24 @@ impl Asked {
         let url = curl.url.ok_or("the curl line has no URL")?;
         let method = curl
             .method
-            .unwrap_or_else(|| if curl.has_body { "POST" } else { "GET" }.to_owned());
-        let mut asked = Self::new(&url, &method, &curl.headers, curl.http1)?;
-        let defaults = [(header::USER_AGENT, "curl/8"), (header::ACCEPT, "*/*")];
+            .unwrap_or_else(|| if curl.body.is_some() { "POST" } else { "GET" }.to_owned());
+        let mut asked = Self::new(&url, &method, &curl.headers, curl.version)?;
+        let accept = if curl.json { "application/json" } else { "*/*" };
+        let defaults = [
+            (header::USER_AGENT, Some("curl/8")),
+            (header::ACCEPT, Some(accept)),
+            (header::CONTENT_TYPE, curl.body),
+            (header::AUTHORIZATION, curl.authorization.as_deref()),
+        ];
         for (name, value) in defaults {
-            if !asked.parts.headers.contains_key(&name) {
-                asked.parts.headers.insert(name, HeaderValue::from_static(value));
+            if let Some(value) = value
+                && !asked.parts.headers.contains_key(&name)
+            {
+                // Base64 and our own words are always header values.
+                asked
+                    .parts
+                    .headers
+                    .extend(HeaderValue::from_str(value).map(|value| (name, value)));
             }
         }
         // `-H 'Name:'` takes a header away.
@@ -54,18 +69,14 @@ impl Asked {
         Ok(asked)
     }
 
-    fn new(url: &str, method: &str, headers: &[String], http1: bool) -> Result<Self, String> {
+    fn new(url: &str, method: &str, headers: &[String], version: Option<Version>) -> Result<Self, String> {
         let (tls, authority, target) = split(url)?;
         let uri: Uri = target
             .parse()
             .map_err(|_| format!("no client can send `{target}`: encode it (%20, %5C, …) as it would be sent"))?;
         let method = Method::from_bytes(method.as_bytes()).map_err(|_| format!("`{method}` is no method"))?;
         let mut request = Request::builder().method(method).uri(uri);
-        request = request.version(if tls && !http1 {
-            Version::HTTP_2
-        } else {
-            Version::HTTP_11
-        });
+        request = request.version(version.unwrap_or(if tls { Version::HTTP_2 } else { Version::HTTP_11 }));
         let (mut parts, ()) = request
             .body(())
             .map_err(|error| format!("no such request: {error}"))?
@@ -171,7 +182,7 @@ impl Curl {
             match letter {
                 'I' => self.method = Some("HEAD".to_owned()),
                 'k' | 's' | 'S' | 'v' | 'i' | 'L' | 'f' | 'N' | '#' | '4' | '6' | 'O' | 'g' => {}
-                '0' => self.http1 = true,
+                '0' => self.version = Some(Version::HTTP_10),
                 _ => return Err(unknown(&format!("-{letter}"))),
             }
         }
@@ -181,20 +192,11 @@ impl Curl {
     fn long<'w>(&mut self, option: &str, words: &mut impl Iterator<Item = &'w str>) -> Result<(), String> {
         match option {
             "head" => self.method = Some("HEAD".to_owned()),
-            "http1.0" | "http1.1" => self.http1 = true,
-            "insecure"
-            | "silent"
-            | "show-error"
-            | "verbose"
-            | "include"
-            | "location"
-            | "compressed"
-            | "http2"
-            | "path-as-is"
-            | "fail"
-            | "no-buffer"
-            | "http2-prior-knowledge"
-            | "globoff" => {}
+            "http1.0" => self.version = Some(Version::HTTP_10),
+            "http1.1" => self.version = Some(Version::HTTP_11),
+            "http2" | "http2-prior-knowledge" => self.version = Some(Version::HTTP_2),
+            "insecure" | "silent" | "show-error" | "verbose" | "include" | "location" | "compressed" | "path-as-is"
+            | "fail" | "no-buffer" | "globoff" => {}
             _ => {
                 let (option, attached) = match option.split_once('=') {
                     Some((option, value)) => (option, Some(value)),
@@ -217,13 +219,37 @@ impl Curl {
             "user-agent" => self.headers.push(format!("User-Agent: {value}")),
             "referer" => self.headers.push(format!("Referer: {value}")),
             "cookie" => self.headers.push(format!("Cookie: {value}")),
-            "data" | "data-raw" | "data-binary" | "json" | "form" => self.has_body = true,
+            "user" => self.authorization = Some(format!("Basic {}", base64(value.as_bytes()))),
+            "data" | "data-raw" | "data-binary" => self.body = Some("application/x-www-form-urlencoded"),
+            "json" => {
+                self.body = Some("application/json");
+                self.json = true;
+            }
+            // curl makes up a new boundary for every request.
+            "form" => self.body = Some("multipart/form-data; boundary=------------------------0"),
             "url" => self.address(value)?,
-            // Credentials are no facts; where the connection goes and what becomes of the answer is not judged.
+            // Where the connection goes and what becomes of the answer is not judged.
             _ => {}
         }
         Ok(())
     }
+}
+
+/// As `Authorization: Basic` carries a name and a password.
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: [u8; 64] = *b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let byte = |at: usize| chunk.get(at).copied().map_or(0, u32::from);
+        let group = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for at in 0..4 {
+            text.push(match at <= chunk.len() {
+                true => char::from(ALPHABET[(group >> (18 - 6 * at)) as usize % 64]),
+                false => '=',
+            });
+        }
+    }
+    text
 }
 
 const WITH_VALUE: [&str; 21] = [
@@ -290,6 +316,42 @@ mod tests {
         assert_eq!(header("referer"), Some("https://evil.example/"));
         assert_eq!(header("x-a"), Some("1"));
         assert_eq!(header("accept"), Some("*/*"));
+    }
+
+    #[test]
+    fn what_rules_can_see_of_a_curl_line_is_not_dropped() {
+        let header = |line: &str, name: &str| {
+            let asked = curl(line).expect("a request");
+            asked
+                .parts
+                .headers
+                .get(name)
+                .map(|value| value.to_str().expect("text").to_owned())
+        };
+        for (line, name, value) in [
+            ("curl -u a:b x", "authorization", Some("Basic YTpi")),
+            (
+                "curl -d a=b x",
+                "content-type",
+                Some("application/x-www-form-urlencoded"),
+            ),
+            (
+                "curl -d a=b -H content-type:text/csv x",
+                "content-type",
+                Some("text/csv"),
+            ),
+            ("curl --json {} x", "content-type", Some("application/json")),
+            ("curl --json {} x", "accept", Some("application/json")),
+            ("curl x", "content-type", None),
+        ] {
+            assert_eq!(header(line, name).as_deref(), value, "{line}");
+        }
+        let form = header("curl -F a=b x", "content-type").expect("a type");
+        assert!(form.starts_with("multipart/form-data; boundary="), "{form}");
+        let version = |line: &str| curl(line).expect("a request").parts.version;
+        assert_eq!(version("curl -0 https://x/"), Version::HTTP_10);
+        assert_eq!(version("curl --http1.0 x"), Version::HTTP_10);
+        assert_eq!(version("curl --http1.1 https://x/"), Version::HTTP_11);
     }
 
     #[test]
