@@ -53,6 +53,7 @@ impl Quantifier {
 }
 
 /// What is true or false of each element of an array.
+#[expect(clippy::large_enum_variant, reason = "made once a load; a box would cost every judged request a jump")]
 #[derive(Debug, Clone)]
 pub enum Elementwise {
     /// `not …` of each.
@@ -73,6 +74,7 @@ pub struct Comparison {
 }
 
 /// An operator with its right side.
+#[expect(clippy::large_enum_variant, reason = "made once a load; a box would cost every judged request a jump")]
 #[derive(Debug, Clone)]
 pub enum Test {
     /// `eq`, `ne`, `lt`, `le`, `gt`, `ge`
