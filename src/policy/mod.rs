@@ -15,7 +15,10 @@ pub mod list;
 pub mod network;
 pub mod normalize;
 pub mod phases;
-#[expect(clippy::module_inception, reason = "the type `Policy` has its file, as every other has")]
+#[expect(
+    clippy::module_inception,
+    reason = "the type `Policy` has its file, as every other has"
+)]
 pub mod policy;
 pub mod rule;
 pub mod rules;

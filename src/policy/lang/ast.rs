@@ -53,7 +53,10 @@ impl Quantifier {
 }
 
 /// What is true or false of each element of an array.
-#[expect(clippy::large_enum_variant, reason = "made once a load; a box would cost every judged request a jump")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made once a load; a box would cost every judged request a jump"
+)]
 #[derive(Debug, Clone)]
 pub enum Elementwise {
     /// `not …` of each.
@@ -74,7 +77,10 @@ pub struct Comparison {
 }
 
 /// An operator with its right side.
-#[expect(clippy::large_enum_variant, reason = "made once a load; a box would cost every judged request a jump")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made once a load; a box would cost every judged request a jump"
+)]
 #[derive(Debug, Clone)]
 pub enum Test {
     /// `eq`, `ne`, `lt`, `le`, `gt`, `ge`
