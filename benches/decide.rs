@@ -36,6 +36,7 @@ fn site() -> SiteFacts {
         name: "main".to_owned(),
         hosts: vec![HostPattern::Any],
         upstream: "app".to_owned(),
+        application: 0,
         default: DefaultVerdict::Forward,
     }
 }

@@ -6,7 +6,7 @@ use super::{
     files::{self, Files, display_name},
     listen::WrittenAdmin,
     rule_files::rule_sources,
-    settings::{ClientIpSource, GeoSource, LogTarget, Settings},
+    settings::{ClientIpSource, GeoSource, LogTarget, Server, Settings},
     site::WrittenSite,
     traffic::{Trusted, WrittenClientIp},
     upstream::WrittenUpstream,
@@ -44,6 +44,7 @@ pub(super) fn compile(
 ) -> Option<Snapshot> {
     resolve(&mut written, files);
     check_socket(&written.admin, faults);
+    number_applications(&mut written);
     let policy = policy(&written, now, files, faults);
     let lists = policy.as_ref().map(Policy::lists);
     let client_ip = client_ip(&written.client_ip, lists, faults);
@@ -263,6 +264,34 @@ fn resolve(written: &mut Written, files: &Files) {
     match &mut written.log.access {
         LogTarget::File(path) => resolve(path),
         LogTarget::Off | LogTarget::Stdout => {}
+    }
+}
+
+/// Tells the sites' applications apart: upstreams with a server in common lead to the same one, whatever they are called.
+fn number_applications(written: &mut Written) {
+    let mut numbers: Vec<usize> = (0..written.upstreams.len()).collect();
+    let mut first: BTreeMap<Option<(String, u16)>, usize> = BTreeMap::new();
+    for (at, up) in written.upstreams.iter().enumerate() {
+        for server in &up.upstream.servers {
+            let address = match server {
+                // Whoever listens on a port is one application, whether TLS is spoken with it or not.
+                Server::Http { host, port } | Server::Https { host, port } => Some((host.to_ascii_lowercase(), *port)),
+                Server::Demo => None,
+            };
+            let other = *first.entry(address).or_insert(at);
+            if let (Some(&own), Some(&same)) = (numbers.get(at), numbers.get(other)) {
+                let merged = numbers.iter_mut().filter(|number| **number == own);
+                merged.for_each(|number| *number = same);
+            }
+        }
+    }
+    let names: Vec<&str> = written.upstreams.iter().map(|up| up.upstream.name.as_str()).collect();
+    for (at, site) in written.sites.iter_mut().enumerate() {
+        let facts = &mut site.site.facts;
+        let upstream = names.iter().position(|name| *name == facts.upstream);
+        // An unknown upstream is a fault of its own, and no other site's application.
+        let alone = names.len() + at;
+        facts.application = upstream.and_then(|at| numbers.get(at)).copied().unwrap_or(alone);
     }
 }
 

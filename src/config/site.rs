@@ -47,6 +47,7 @@ pub(super) fn site(mut table: Table<'_>, faults: &mut Faults) -> Option<WrittenS
             name: String::new(),
             hosts: Vec::new(),
             upstream: String::new(),
+            application: 0,
             default,
         },
         hosts_place: table.place(),
@@ -68,6 +69,8 @@ pub(super) fn site(mut table: Table<'_>, faults: &mut Faults) -> Option<WrittenS
                 name: name.value,
                 hosts: hosts.value.iter().map(|host| host.value.clone()).collect(),
                 upstream: upstream.value,
+                // Numbered when all upstreams are known.
+                application: 0,
                 default,
             },
             hosts_place: hosts.place.clone(),

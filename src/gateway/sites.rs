@@ -110,6 +110,7 @@ mod tests {
                 .map(|host| HostPattern::parse(host).expect("a pattern"))
                 .collect(),
             upstream: "app".to_owned(),
+            application: 0,
             default: DefaultVerdict::Forward,
         }
     }

@@ -1,6 +1,9 @@
 //! The compiled policy: every rule of every file, in the order in which it is asked, and the lists they refer to.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use toml::{
     Spanned,
@@ -98,8 +101,12 @@ impl Policy {
     /// Puts the rules in the order in which they are asked: by phase, then as written.
     fn ordered(entries: Vec<Entry>, lists: Lists, faults: &mut Faults) -> Option<Self> {
         let mut skips = Vec::new();
+        let mut derived: HashSet<RuleId> = HashSet::new();
         let mut owned: Vec<(RuleId, Rule)> = Vec::new();
         for entry in entries {
+            if !entry.id_is_written {
+                derived.insert(entry.id.clone());
+            }
             skips.extend(entry.skips.into_iter().map(|target| (entry.id.clone(), target)));
             owned.extend(entry.rules.into_iter().map(|rule| (entry.id.clone(), rule)));
         }
@@ -109,7 +116,7 @@ impl Policy {
         for (at, id) in ids.into_iter().enumerate() {
             by_entry.entry(id).or_default().push(at);
         }
-        check_skips(&skips, &by_entry, &rules, faults);
+        check_skips(&skips, &by_entry, &derived, &rules, faults);
         let order = Order::new(&rules, &by_entry);
         Some(Self { rules, order, lists })
     }
@@ -234,6 +241,7 @@ fn unique_ids(entries: &[Entry], faults: &mut Faults) {
 fn check_skips(
     skips: &[(RuleId, Placed<SkipTarget>)],
     by_entry: &HashMap<RuleId, Vec<usize>>,
+    derived: &HashSet<RuleId>,
     rules: &[Rule],
     faults: &mut Faults,
 ) {
@@ -241,6 +249,11 @@ fn check_skips(
         let SkipTarget::Rule(id) = value else { continue };
         let own = by_entry.get(by).and_then(|at| at.first()).copied().unwrap_or_default();
         match by_entry.get(id).and_then(|at| at.first()) {
+            Some(_) if derived.contains(id) => faults.push(
+                Fault::error(place.clone(), format!("`{id}` is no written id"))
+                    .expected("it changes whenever its entry does")
+                    .help("give that entry an `id`, and write it here"),
+            ),
             Some(at) if *at > own => {}
             Some(at) => {
                 let phase = rules.get(*at).map_or(Phase::Rule, |rule| rule.phase);
@@ -257,7 +270,8 @@ fn check_skips(
             }
             None => {
                 let phases = ["lockdown", "user_agent", "hotlink"];
-                let known = by_entry.keys().map(RuleId::as_str).chain(phases);
+                let written = by_entry.keys().filter(|id| !derived.contains(*id));
+                let known = written.map(RuleId::as_str).chain(phases);
                 faults.push(
                     Fault::error(place.clone(), format!("there is no phase or rule `{id}`"))
                         .expected("expected a later phase, or the id of a later rule")

@@ -131,8 +131,22 @@ impl Phase {
         Self::Hotlink,
     ];
 
-    /// The names, which no rule may have as its id.
-    pub const NAMES: [&'static str; 5] = ["ip_access", "rule", "lockdown", "user_agent", "hotlink"];
+    /// What no rule may have as its id: the steps of the evaluation order, those to come included, so that a `skip`
+    /// never changes its meaning.
+    pub const RESERVED: [&'static str; 12] = [
+        "normalize",
+        "ip_access",
+        "geo",
+        "rule",
+        "lockdown",
+        "user_agent",
+        "hotlink",
+        "cross_site",
+        "role",
+        "rate_limit",
+        "managed",
+        "default",
+    ];
 
     /// The phase's name in `skip`, logs and metrics; the tiers of `ip_access` share one.
     pub fn as_str(self) -> &'static str {

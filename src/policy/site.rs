@@ -120,6 +120,8 @@ pub struct SiteFacts {
     pub hosts: Vec<HostPattern>,
     /// The name of the upstream it forwards to.
     pub upstream: String,
+    /// Which application that is: the same number for all upstreams that have a server in common.
+    pub application: usize,
     /// What happens when no rule decides.
     pub default: DefaultVerdict,
 }

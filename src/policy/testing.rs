@@ -49,6 +49,7 @@ impl Request {
                 name: "main".to_owned(),
                 hosts: vec![HostPattern::Any],
                 upstream: "app".to_owned(),
+                application: 0,
                 default: DefaultVerdict::Forward,
             },
             tls: true,

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::{
     config::settings::{Settings, Site},
-    policy::rule::{Phase, Rule, RuleId},
+    policy::{
+        rule::{Phase, Rule, RuleId},
+        site::SiteFacts,
+    },
     snapshot::{CompiledSite, Snapshot},
 };
 
@@ -154,6 +157,11 @@ fn sites(snapshot: &Snapshot) -> BTreeMap<String, impl PartialEq> {
             error_docs,
             paths,
         } = &*site.settings;
+        // The numbers shift when an upstream is added elsewhere.
+        let facts = SiteFacts {
+            application: 0,
+            ..facts.clone()
+        };
         let files: Vec<_> = certificates
             .iter()
             .map(|files| (files.cert.value.clone(), files.key.value.clone()))
@@ -164,7 +172,7 @@ fn sites(snapshot: &Snapshot) -> BTreeMap<String, impl PartialEq> {
             .map(|page| page.as_ref().map(|page| page.text.clone()));
         (
             (
-                facts.clone(),
+                facts,
                 files,
                 *self_signed,
                 html_page.clone(),

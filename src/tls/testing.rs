@@ -45,6 +45,7 @@ pub(crate) fn site(name: &str, hosts: &[&str], certificates: Vec<CertificateFile
             name: name.to_owned(),
             hosts,
             upstream: "app".to_owned(),
+            application: 0,
             default: DefaultVerdict::Forward,
         },
         hosts_place: place(&format!("hosts of {name}")),

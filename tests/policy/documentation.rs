@@ -116,6 +116,7 @@ fn sites() -> [SiteFacts; 1] {
             .map(|host| HostPattern::parse(host).expect("a host"))
             .into(),
         upstream: "app".to_owned(),
+        application: 0,
         default: DefaultVerdict::Forward,
     }]
 }

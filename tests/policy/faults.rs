@@ -28,13 +28,14 @@ fn sites() -> Vec<SiteFacts> {
             .map(|host| HostPattern::parse(host).expect("a host pattern"))
             .collect(),
         upstream: upstream.to_owned(),
+        application: 0,
         default: DefaultVerdict::Forward,
     };
-    vec![
+    support::numbered(vec![
         site("main", &["example.com", "www.example.com"], "app"),
         site("shop", &["*.shop.example"], "app"),
         site("other", &["other.example"], "other"),
-    ]
+    ])
 }
 
 /// The files beside the cases.

@@ -82,6 +82,8 @@ fn the_tour_shows_each_kind_of_rule() {
         (local("/app/.ENV.local"), "rule hidden-files"),
         (local("/.well-known/security.txt"), "allow"),
         (local("/xmlrpc.php"), "rule wordpress-xmlrpc"),
+        (local("/blog/XMLRPC.php/x"), "rule wordpress-xmlrpc"),
+        (local("/xmlrpc.php5"), "allow"),
         (local("/admin"), "lockdown admin"),
         (local("/%61dmin/users"), "lockdown admin"),
         (local("/admin").ip("203.0.113.5"), "allow"),

@@ -59,6 +59,7 @@ pub(crate) fn any_site() -> SiteFacts {
         name: "main".to_owned(),
         hosts: vec![HostPattern::Any],
         upstream: "app".to_owned(),
+        application: 0,
         default: DefaultVerdict::Forward,
     }
 }
@@ -148,7 +149,17 @@ fn sites(file: &mut Table<'_>, faults: &mut Faults) -> Vec<SiteFacts> {
     if tables.is_empty() {
         return vec![any_site()];
     }
-    tables.into_iter().map(|table| site(table, faults)).collect()
+    numbered(tables.into_iter().map(|table| site(table, faults)).collect())
+}
+
+/// The sites, with one application per upstream name.
+pub(crate) fn numbered(mut sites: Vec<SiteFacts>) -> Vec<SiteFacts> {
+    let upstreams: Vec<String> = sites.iter().map(|site| site.upstream.clone()).collect();
+    for site in &mut sites {
+        let first = upstreams.iter().position(|upstream| *upstream == site.upstream);
+        site.application = first.expect("its own upstream is among them");
+    }
+    sites
 }
 
 fn site(mut table: Table<'_>, faults: &mut Faults) -> SiteFacts {
@@ -157,6 +168,7 @@ fn site(mut table: Table<'_>, faults: &mut Faults) -> SiteFacts {
         name: table.or("name", "main".to_owned(), faults),
         hosts: table.or("hosts", vec![HostPattern::Any], faults),
         upstream: table.or("upstream", "app".to_owned(), faults),
+        application: 0,
         default: match default.as_deref() {
             Some("block") => DefaultVerdict::Block,
             _ => DefaultVerdict::Forward,

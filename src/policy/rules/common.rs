@@ -131,13 +131,18 @@ impl Common {
     /// A host that no site serves is a typo more often than a plan, and the rule then does nothing.
     fn check_hosts(&self, env: &RuleEnvironment<'_>, faults: &mut Faults) {
         for host in &self.hosts {
-            if !env.is_served(&host.value) {
-                faults.push(
-                    Fault::warning(host.place.clone(), format!("no site has the host `{}`", host.value))
-                        .expected("the rule never matches here")
-                        .help("check the spelling against the `hosts` of the sites"),
-                );
+            if env.is_served(&host.value) {
+                continue;
             }
+            let message = format!("no site has the host `{}`", host.value);
+            let fault = match self.kind {
+                // What it was to lock stands open.
+                Kind::Lockdown => Fault::error(host.place.clone(), message).expected("this locks nothing"),
+                Kind::IpAccess | Kind::Geo | Kind::Rule | Kind::UserAgent | Kind::Hotlink => {
+                    Fault::warning(host.place.clone(), message).expected("the rule never matches here")
+                }
+            };
+            faults.push(fault.help("check the spelling against the `hosts` of the sites"));
         }
     }
 
@@ -194,7 +199,7 @@ impl FromToml for RuleId {
             });
             return None;
         }
-        if Phase::NAMES.contains(&text.as_str()) || text == Kind::Geo.as_str() {
+        if Phase::RESERVED.contains(&text.as_str()) {
             faults.push(
                 value
                     .invalid(format!("`{text}` is the name of a phase"), "another id")

@@ -53,7 +53,8 @@ enum NoMoment {
 }
 
 fn parse(text: &str) -> Result<Timestamp, NoMoment> {
-    let time_of_day = text.contains(':');
+    // Without colons too: `20270131T180000` is no day that lasts until midnight.
+    let time_of_day = text.contains([':', 'T', 't', ' ']);
     if !time_of_day {
         let day: civil::Date = text.parse().map_err(|_| NoMoment::Unreadable)?;
         // "until the 31st" includes the 31st.
@@ -87,6 +88,8 @@ mod tests {
     #[test]
     fn a_local_time_and_nonsense_name_no_moment() {
         assert_eq!(parse("2026-02-01T00:00:00"), Err(NoMoment::Local));
+        assert_eq!(parse("20260201T000000"), Err(NoMoment::Local));
+        assert_eq!(parse("20260201T020000+0200"), Ok(Timestamp(1_769_904_000)));
         assert_eq!(parse("12:00:00"), Err(NoMoment::Unreadable));
         assert_eq!(parse("soon"), Err(NoMoment::Unreadable));
         assert_eq!(parse("2026-02-30"), Err(NoMoment::Unreadable));

@@ -18,7 +18,7 @@
 //! is below it: write both.
 //!
 //! A lock on one host is worth little when another host leads to the same application: that is a fault, unless the entry
-//! says `other_hosts = "open"`.
+//! says `other_hosts = "open"`. A lock on a host that no site serves is always a fault.
 
 use std::collections::BTreeSet;
 
@@ -57,6 +57,7 @@ pub(super) fn read(mut table: Table<'_>, env: &RuleEnvironment<'_>, faults: &mut
     table.finish(faults);
     let urls = urls?;
     warn_of_open_forms(&urls, faults);
+    check_named_hosts(&urls, &common, env, faults);
     if other_hosts.is_none() {
         check_other_hosts(&urls, &common, env, faults);
     }
@@ -115,6 +116,9 @@ fn warn_of_open_forms(urls: &[Placed<UrlPattern>], faults: &mut Faults) {
         let stem = stem.strip_suffix('/').unwrap_or(stem);
         let name = stem.rsplit('/').next().unwrap_or_default();
         let is_file = name.rfind('.').is_some_and(|dot| dot > 0);
+        if is_script(name) {
+            faults.extend(open_path_info(url, stem, urls));
+        }
         if stem.is_empty() || stem.contains('*') || is_file {
             continue;
         }
@@ -122,18 +126,34 @@ fn warn_of_open_forms(urls: &[Placed<UrlPattern>], faults: &mut Faults) {
             .into_iter()
             .filter(|form| !is_covered(&pattern.host, &form.replace('*', "x"), urls))
             .collect();
-        if let Some(form) = open.first() {
-            let host = match &pattern.host {
-                HostPattern::Any => String::new(),
-                host => host.to_string(),
-            };
-            faults.push(
-                Fault::warning(url.place.clone(), format!("`{host}{form}` stays open"))
-                    .expected("a pattern without `*` is that path alone; `/*` does not match the path before it")
-                    .help(format!("add \"{host}{form}\" to `urls`")),
-            );
-        }
+        let why = "a pattern without `*` is that path alone; `/*` does not match the path before it";
+        faults.extend(open.first().map(|form| open_form(url, form, why)));
     }
+}
+
+/// Whether servers are likely to run a file of this name.
+fn is_script(name: &str) -> bool {
+    const SCRIPTS: [&str; 8] = ["php", "phtml", "cgi", "pl", "py", "asp", "aspx", "jsp"];
+    let extension = name.rsplit_once('.').map(|(_, extension)| extension);
+    extension.is_some_and(|extension| SCRIPTS.contains(&extension))
+}
+
+/// `/login.php/x` runs `/login.php` too, with `/x` as its path information (RFC 3875 §4.1.5).
+fn open_path_info(url: &Placed<UrlPattern>, script: &str, urls: &[Placed<UrlPattern>]) -> Option<Fault> {
+    let form = format!("{script}/*");
+    let why = "servers run a script whatever path follows its name";
+    let covered = is_covered(&url.value.host, &form.replace('*', "x"), urls);
+    (!covered).then(|| open_form(url, &form, why))
+}
+
+fn open_form(url: &Placed<UrlPattern>, form: &str, why: &str) -> Fault {
+    let host = match &url.value.host {
+        HostPattern::Any => String::new(),
+        host => host.to_string(),
+    };
+    Fault::warning(url.place.clone(), format!("`{host}{form}` stays open"))
+        .expected(why)
+        .help(format!("add \"{host}{form}\" to `urls`"))
 }
 
 fn is_covered(host: &HostPattern, path: &str, urls: &[Placed<UrlPattern>]) -> bool {
@@ -141,38 +161,42 @@ fn is_covered(host: &HostPattern, path: &str, urls: &[Placed<UrlPattern>]) -> bo
         .any(|url| url.value.host.covers(host) && wildcard_matches(&url.value.path, path))
 }
 
-/// Every host that leads to the same upstream as a locked one must be locked as well.
+/// Every host that is named must be served: a lock on a misspelled one is none.
+fn check_named_hosts(urls: &[Placed<UrlPattern>], common: &Common, env: &RuleEnvironment<'_>, faults: &mut Faults) {
+    for url in urls.iter().filter(|url| url.value.host != HostPattern::Any) {
+        let host = &url.value.host;
+        let meet = |other: &Placed<HostPattern>| host.overlaps(&other.value);
+        if !env.is_served(host) {
+            faults.push(unserved(&url.place, host));
+        } else if !common.hosts().is_empty() && !common.hosts().iter().any(meet) {
+            faults.push(
+                Fault::error(url.place.clone(), format!("`{host}` is none of the entry's `hosts`"))
+                    .expected("this locks nothing")
+                    .help("write the path alone, beginning with `/`: `hosts` says where"),
+            );
+        }
+    }
+}
+
+/// Every host that leads to the same application as a locked one must be locked as well.
 fn check_other_hosts(urls: &[Placed<UrlPattern>], common: &Common, env: &RuleEnvironment<'_>, faults: &mut Faults) {
     let restriction: Vec<&HostPattern> = common.hosts().iter().map(|host| &host.value).collect();
     let mut reported: BTreeSet<(usize, String)> = BTreeSet::new();
     for url in urls {
-        let host = &url.value.host;
-        let named_at = match (host, common.hosts().first()) {
+        let named_at = match (&url.value.host, common.hosts().first()) {
             (HostPattern::Any, None) => continue,
             (HostPattern::Any, Some(first)) => &first.place,
             (HostPattern::Exact(_) | HostPattern::Below(_), _) => &url.place,
         };
         let locked = locked_hosts(&url.value.path, urls, &restriction);
-        if *host != HostPattern::Any && !env.is_served(host) {
-            faults.push(unserved(named_at, host));
-            continue;
-        }
-        let touched = |site: &&SiteFacts| {
-            site.hosts
-                .iter()
-                .any(|served| locked.iter().any(|l| l.overlaps(served)))
-        };
-        let upstreams: BTreeSet<&str> = env
+        let applications: BTreeSet<usize> = env
             .sites
             .iter()
-            .filter(touched)
-            .map(|site| site.upstream.as_str())
+            .filter(|site| site.hosts.iter().any(|served| env.reaches(&locked, served)))
+            .map(|site| site.application)
             .collect();
-        for site in env
-            .sites
-            .iter()
-            .filter(|site| upstreams.contains(site.upstream.as_str()))
-        {
+        let same = env.sites.iter().filter(|site| applications.contains(&site.application));
+        for site in same {
             let open = site
                 .hosts
                 .iter()

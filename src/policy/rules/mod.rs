@@ -21,7 +21,7 @@ mod urls;
 mod user_agent;
 
 use super::{
-    fault::{Fault, Faults, Place},
+    fault::{Fault, Faults, Place, Severity},
     lang::{Diagnostic, Environment, Expression, GeoKnown},
     list::{ListKind, Lists},
     rule::{Kind, Rule, RuleId, SkipTarget, Timestamp},
@@ -54,6 +54,25 @@ pub(super) struct Entry {
 
 /// Reads one entry. `None`: it has faults.
 pub(super) fn read(kind: Kind, table: Table<'_>, env: &RuleEnvironment<'_>, faults: &mut Faults) -> Option<Entry> {
+    let (name, place) = (table.name().to_owned(), table.place());
+    let before = faults.iter().count();
+    let entry = read_kind(kind, table, env, faults);
+    let has_said_why = |faults: &Faults| {
+        let mut new = faults.iter().skip(before);
+        new.any(|fault| fault.severity == Severity::Error)
+    };
+    // A block that vanishes without a word opens the gate.
+    if entry.is_none() && !has_said_why(faults) {
+        faults.push(
+            Fault::error(place, format!("this {name} comes to no rule"))
+                .expected("it names nothing that could match")
+                .help("remove it, or say what it is about"),
+        );
+    }
+    entry
+}
+
+fn read_kind(kind: Kind, table: Table<'_>, env: &RuleEnvironment<'_>, faults: &mut Faults) -> Option<Entry> {
     match kind {
         Kind::IpAccess => ip_access::read(table, env, faults),
         Kind::Geo => geo::read(table, env, faults),
@@ -129,6 +148,20 @@ impl RuleEnvironment<'_> {
             .iter()
             .flat_map(|site| &site.hosts)
             .any(|served| served.overlaps(host))
+    }
+
+    /// Whether requests for one of these hosts come to the site by `served`, one of its patterns: a request goes to the
+    /// narrowest pattern of all sites.
+    fn reaches(&self, hosts: &[HostPattern], served: &HostPattern) -> bool {
+        let all = || self.sites.iter().flat_map(|site| &site.hosts);
+        let is_taken = |asked: &HostPattern| {
+            let mut narrower = all().filter(|other| *other != served && served.covers(other));
+            narrower.any(|other| other.covers(asked))
+        };
+        hosts
+            .iter()
+            .filter(|host| host.overlaps(served))
+            .any(|host| !is_taken(if served.covers(host) { host } else { served }))
     }
 
     /// Whether countries are known; a fault if not.

@@ -1,6 +1,6 @@
 //! Writes expressions: the text that a friendly table stands for, and that `portcullis rules` prints.
 
-pub(super) use crate::policy::lang::quoted;
+pub(super) use crate::policy::lang::{quoted, quoted_regex};
 
 /// A condition of the expression language as text, put together without a parenthesis too few or too many.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -67,7 +67,7 @@ fn parse(written: &str) -> Result<UrlPattern, NoPattern> {
         ));
     };
     let (host, path) = written.split_at(slash);
-    let path = parse_path(path)?;
+    let path = parse_path(host, path)?;
     match host {
         "" => Ok(UrlPattern {
             host: HostPattern::Any,
@@ -87,12 +87,12 @@ fn parse(written: &str) -> Result<UrlPattern, NoPattern> {
 }
 
 /// Refuses what no canonical path contains: such a pattern would never match, and the path would stand open.
-fn parse_path(path: &str) -> Result<String, NoPattern> {
+fn parse_path(host: &str, path: &str) -> Result<String, NoPattern> {
     for (mark, name) in [('?', "query"), ('#', "fragment")] {
         if let Some((before, _)) = path.split_once(mark) {
             return Err(NoPattern::new(
                 format!("`{path}` has a {name}, which is not looked at"),
-                format!("write \"{before}\"; for the query there is [[rule]] with `http.request.uri.query`"),
+                format!("write \"{host}{before}\"; for the query there is [[rule]] with `http.request.uri.query`"),
             ));
         }
     }
@@ -108,14 +108,39 @@ fn parse_path(path: &str) -> Result<String, NoPattern> {
             "paths are compared without `.` and `..`: write the path that they lead to",
         ));
     }
+    if path.contains("//") {
+        let merged = once(path, '/');
+        return Err(NoPattern::new(
+            format!("`{path}` has an empty segment"),
+            format!("slashes are merged before rules look: write \"{host}{merged}\""),
+        ));
+    }
+    if path.contains("**") {
+        let single = once(path, '*');
+        return Err(NoPattern::new(
+            format!("`{path}` has two stars in a row"),
+            format!("`**` means no more than `*`: write \"{host}{single}\""),
+        ));
+    }
     let plain = decoded_unreserved(path);
     if plain != path {
         return Err(NoPattern::new(
             format!("`{path}` is percent-encoded"),
-            format!("paths are compared decoded: write \"{plain}\""),
+            format!("paths are compared decoded: write \"{host}{plain}\""),
         ));
     }
     Ok(path.to_ascii_lowercase())
+}
+
+/// The path with every run of the character made one.
+fn once(path: &str, run: char) -> String {
+    let mut out = String::with_capacity(path.len());
+    for c in path.chars() {
+        if c != run || !out.ends_with(run) {
+            out.push(c);
+        }
+    }
+    out
 }
 
 /// The path with the escapes of unreserved characters decoded (RFC 3986 §6.2.2.2), as in a canonical path.
@@ -213,6 +238,8 @@ mod tests {
                 "/a/../b",
                 "paths are compared without `.` and `..`: write the path that they lead to",
             ),
+            ("a.example//x///y", "before rules look: write \"a.example/x/y\""),
+            ("/admin/**", "`**` means no more than `*`: write \"/admin/*\""),
         ] {
             let shown = shown(text);
             assert!(shown.ends_with(expected), "{text}: {shown}");

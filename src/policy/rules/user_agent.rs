@@ -26,7 +26,7 @@ use super::{
     Entry, RuleEnvironment,
     common::{Common, Part, simple_action},
     targets::Targets,
-    text::{Condition, quoted},
+    text::{Condition, quoted, quoted_regex},
 };
 
 const KEYS: [&str; 5] = ["equals", "contains", "matches", "category", "empty"];
@@ -63,16 +63,17 @@ fn conditions(table: &mut Table<'_>, env: &RuleEnvironment<'_>, faults: &mut Fau
     let mut conditions = Vec::new();
     let equals = Targets::read(table, "equals", ListKind::String, env, faults);
     conditions.extend(equals.and_then(|targets| targets.condition("http.user_agent")));
-    let contains: Vec<String> = table.or("contains", Vec::new(), faults);
+    let contains: Vec<Placed<String>> = items(table, "contains", faults);
+    contains.iter().for_each(|text| reject_list(text, "contains", faults));
     conditions.extend(contains.iter().map(|text| {
-        let lower = text.to_ascii_lowercase();
+        let lower = text.value.to_ascii_lowercase();
         Condition::single(format!("lower(http.user_agent) contains {}", quoted(&lower)))
     }));
     if reject_empty(table, "equals", faults) | reject_empty(table, "contains", faults) {
         conditions.clear();
     }
     conditions.extend(regexes(table, env, faults));
-    let categories: Vec<Category> = table.or("category", Vec::new(), faults);
+    let categories: Vec<Category> = items(table, "category", faults);
     let categories: Vec<String> = categories
         .into_iter()
         .map(|category| quoted(category.as_str()))
@@ -80,6 +81,38 @@ fn conditions(table: &mut Table<'_>, env: &RuleEnvironment<'_>, faults: &mut Fau
     conditions.extend(Condition::one_of("portcullis.user_agent.category", &categories));
     conditions.extend(empty(table, faults));
     conditions
+}
+
+/// The elements of `key`, none when it is not written; an empty array is a fault.
+fn items<T: FromToml>(table: &mut Table<'_>, key: &'static str, faults: &mut Faults) -> Vec<T> {
+    let Some(value) = table.value(key) else {
+        return Vec::new();
+    };
+    let items: Option<Vec<T>> = FromToml::from_toml(value, faults);
+    if items.as_ref().is_some_and(Vec::is_empty) {
+        faults.push(
+            value
+                .invalid(format!("`{key}` is empty"), "at least one element")
+                .help(format!("leave `{key}` out")),
+        );
+    }
+    items.unwrap_or_default()
+}
+
+/// `$name` stands for a list in `equals` alone; elsewhere it would be looked for as that very text.
+fn reject_list(item: &Placed<String>, key: &str, faults: &mut Faults) {
+    let name = item.value.strip_prefix('$').unwrap_or_default();
+    let is_name = name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    if is_name {
+        faults.push(
+            Fault::error(item.place.clone(), format!("the list `${name}` in `{key}`"))
+                .expected("only `equals` takes lists")
+                .help(format!("write the texts themselves, or `equals = [\"${name}\"]` for whole headers")),
+        );
+    }
 }
 
 /// An empty text is contained in every user agent, and equal to a missing one. Returns whether there is one.
@@ -103,9 +136,12 @@ fn reject_empty(table: &mut Table<'_>, key: &'static str, faults: &mut Faults) -
 
 /// Each regex is compiled alone first, so that its faults stand at its own place.
 fn regexes(table: &mut Table<'_>, env: &RuleEnvironment<'_>, faults: &mut Faults) -> Vec<Condition> {
-    let patterns: Vec<Placed<String>> = table.or("matches", Vec::new(), faults);
+    let patterns: Vec<Placed<String>> = items(table, "matches", faults);
+    patterns
+        .iter()
+        .for_each(|pattern| reject_list(pattern, "matches", faults));
     let conditions = patterns.into_iter().filter_map(|pattern| {
-        let condition = Condition::single(format!("http.user_agent matches {}", quoted(&pattern.value)));
+        let condition = Condition::single(format!("http.user_agent matches {}", quoted_regex(&pattern.value)));
         env.compile(&condition, &pattern.place, faults).map(|_| condition)
     });
     conditions.collect()
