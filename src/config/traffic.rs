@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use http::{HeaderName, header};
+use http::HeaderName;
 use tracing_subscriber::EnvFilter;
 
 use super::{
     limits::number,
     settings::{GeoSettings, GeoSource, Headers, LogFormat, LogSettings, LogTarget},
-    values::{HeaderTable, text, word},
+    values::{HeaderTable, frames, framing_fault, text, word},
 };
 use crate::policy::{
     fault::{Fault, Faults, Place, nearest},
@@ -64,10 +64,19 @@ pub(super) fn client_ip(table: Option<Table<'_>>, faults: &mut Faults) -> Writte
     }
     let client_ip = WrittenClientIp {
         trusted,
-        header: table.or("header", header, faults),
+        header: placed_header(&mut table, "header", "cannot say who the client is", faults).unwrap_or(header),
     };
     table.finish(faults);
     client_ip
+}
+
+/// A key that holds a header's name, for which `cannot` says what is wrong with one that frames messages.
+fn placed_header(table: &mut Table<'_>, key: &'static str, cannot: &str, faults: &mut Faults) -> Option<HeaderName> {
+    let header: Placed<HeaderName> = table.optional(key, faults)?;
+    if frames(&header.value) {
+        faults.push(framing_fault(header.place, format!("`{}` {cannot}", header.value)));
+    }
+    Some(header.value)
 }
 
 /// `[geoip]` as written.
@@ -170,15 +179,15 @@ pub(super) fn headers(table: Option<Table<'_>>, faults: &mut Faults) -> Headers 
     let Some(mut table) = table else {
         return headers;
     };
-    if let Some(remove) = table.optional::<Placed<Vec<HeaderName>>>("remove", faults) {
-        for name in remove.value.iter().filter(|name| **name == header::HOST) {
-            let fault = Fault::error(remove.place.clone(), format!("`{name}` cannot be removed"));
-            faults.push(fault.expected("HTTP needs it"));
+    if let Some(remove) = table.optional::<Vec<Placed<HeaderName>>>("remove", faults) {
+        for name in remove.iter().filter(|name| frames(&name.value)) {
+            let message = format!("`{}` cannot be removed", name.value);
+            faults.push(framing_fault(name.place.clone(), message));
         }
-        headers.remove = remove.value;
+        headers.remove = remove.into_iter().map(|name| name.value).collect();
     }
     headers.forwarded = table.or("forwarded", headers.forwarded, faults);
-    headers.country = table.optional("country", faults);
+    headers.country = placed_header(&mut table, "country", "cannot carry the country", faults);
     headers.request_id = table.or("request_id", headers.request_id, faults);
     headers.response = table.or("response", HeaderTable(Vec::new()), faults).0;
     table.finish(faults);

@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue};
 use toml::de::DeValue;
 
 use crate::policy::{
-    fault::{Fault, Faults, nearest},
+    fault::{Fault, Faults, Place, nearest},
     network::Network,
     table::{FromToml, Value},
 };
@@ -279,6 +279,29 @@ impl FromToml for HeaderName {
     }
 }
 
+/// Whether a header frames or routes a message or belongs to one connection: to add, drop or believe one breaks HTTP.
+pub(super) fn frames(name: &HeaderName) -> bool {
+    const FRAMING: [&str; 11] = [
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "http2-settings",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    FRAMING.contains(&name.as_str())
+}
+
+/// The fault of a header for which [`frames`] holds.
+pub(super) fn framing_fault(place: Place, message: String) -> Fault {
+    Fault::error(place, message).expected("the gateway itself frames messages and keeps connections")
+}
+
 impl FromToml for HeaderValue {
     fn from_toml(value: Value<'_>, faults: &mut Faults) -> Option<Self> {
         let text = text(value, "a header's value", faults)?;
@@ -297,13 +320,6 @@ pub(super) struct HeaderTable(pub(super) Vec<(HeaderName, HeaderValue)>);
 
 impl FromToml for HeaderTable {
     fn from_toml(value: Value<'_>, faults: &mut Faults) -> Option<Self> {
-        const FRAMING: [&str; 5] = [
-            "connection",
-            "content-length",
-            "transfer-encoding",
-            "upgrade",
-            "trailer",
-        ];
         let mut table = value.table("the header table", faults)?;
         let mut headers = Vec::new();
         for (name, value) in table.named() {
@@ -314,11 +330,8 @@ impl FromToml for HeaderTable {
                 );
                 continue;
             };
-            if FRAMING.contains(&header.as_str()) {
-                faults.push(
-                    Fault::error(name.place, format!("`{}` cannot be set", name.value))
-                        .expected("the gateway itself frames messages and keeps connections"),
-                );
+            if frames(&header) {
+                faults.push(framing_fault(name.place, format!("`{}` cannot be set", name.value)));
                 continue;
             }
             if let Some(value) = HeaderValue::from_toml(value, faults) {

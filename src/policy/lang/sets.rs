@@ -9,7 +9,7 @@ use super::{
     syntax::{At, Literal as Written, Right},
     types::Scalar,
 };
-use crate::policy::list::ListKind;
+use crate::policy::{facts::Country, list::ListKind};
 
 impl Checker<'_> {
     /// What follows `in`.
@@ -120,6 +120,15 @@ impl Checker<'_> {
                 fault.message
             );
             return self.fault(Diagnostic { message, ..fault });
+        }
+        if list.contains_country(Country::TOR) && !environment.geo.tor {
+            return self.fault(
+                Diagnostic::new(
+                    right.span.clone(),
+                    format!("`${name}` holds `T1`, but no list of Tor exits is configured"),
+                )
+                .help("set `tor = \"$list\"` in [geoip]"),
+            );
         }
         Some(Test::InList(list.clone()))
     }

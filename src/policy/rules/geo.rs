@@ -23,6 +23,7 @@
 
 use crate::policy::{
     decision::Reason,
+    facts::Country,
     fault::{Fault, Faults},
     list::ListKind,
     rule::{Kind, Phase, Tier},
@@ -111,8 +112,8 @@ fn condition(table: &mut Table<'_>, env: &RuleEnvironment<'_>, faults: &mut Faul
         }
         (None, Some(place), Some(_)) => {
             let except = except?;
-            if except.contains("\"XX\"") {
-                Fault::error(place, "`except_country` names \"XX\"")
+            if except.contains_country(Country::UNKNOWN, env) {
+                Fault::error(place, "`except_country` names \"XX\", itself or in a list")
                     .expected("unknown countries are the business of `unknown`")
                     .help("leave \"XX\" out and write `unknown = \"skip\"`")
             } else {

@@ -11,6 +11,7 @@
 //! may_be_empty = true               # otherwise a list without entries is a fault
 //! ```
 //!
+//! Two entries on a line are a fault, and so is what follows the closing quote of a CSV field.
 //! A list of strings in a file that does not end in `.csv` holds whole lines: only a line that begins with `#` is a comment.
 
 use std::{ops::Range, sync::Arc};
@@ -35,7 +36,6 @@ pub(crate) fn read(name: &str, mut table: Table<'_>, files: &dyn ListFiles, faul
     let items = table.value("items");
     let file: Option<Placed<String>> = table.optional("file", faults);
     let may_be_empty = table.or("may_be_empty", false, faults);
-    let _: Option<String> = table.optional("note", faults);
     let Some(kind) = kind else {
         table.finish(faults);
         return None;
@@ -98,6 +98,9 @@ impl FromToml for ListKind {
     }
 }
 
+/// What is wrong with an entry, and maybe what to write.
+type EntryError = (String, Option<String>);
+
 /// Entries of one kind, on their way into a list.
 enum Contents {
     Ip(Vec<IpRange>),
@@ -117,7 +120,7 @@ impl Contents {
     }
 
     /// Adds an entry; the error says what is wrong with it, and maybe what to write.
-    fn add(&mut self, text: &str) -> Result<(), (String, Option<String>)> {
+    fn add(&mut self, text: &str) -> Result<(), EntryError> {
         match self {
             Self::Ip(ranges) => ranges.push(IpRange::parse(text).map_err(|error| (error.to_string(), None))?),
             Self::Asn(numbers) => {
@@ -192,10 +195,16 @@ fn from_file(kind: ListKind, file: &Placed<String>, files: &dyn ListFiles, fault
     let mut contents = Contents::new(kind);
     let mut all_read = true;
     for line in lines(&source) {
-        let Some((span, text)) = format.entry(&source, line) else {
-            continue;
+        let whole = line.clone();
+        let read = match format.entry(&source, line) {
+            Ok(None) => Ok(()),
+            Ok(Some(entry)) => contents
+                .add(&entry.value)
+                .map_err(|error| (entry.span, error))
+                .and_then(|()| one_entry(kind, entry.description).map_err(|error| (whole, error))),
+            Err(error) => Err((whole, error)),
         };
-        if let Err(error) = contents.add(&text) {
+        if let Err((span, error)) = read {
             all_read = false;
             faults.push(entry_fault(Place::new(&source, span), error));
         }
@@ -203,7 +212,17 @@ fn from_file(kind: ListKind, file: &Placed<String>, files: &dyn ListFiles, fault
     all_read.then_some(contents)
 }
 
-fn entry_fault(place: Place, (message, help): (String, Option<String>)) -> Fault {
+/// `10.0.0.1,10.0.0.2` would be one address, described by another.
+fn one_entry(kind: ListKind, description: &str) -> Result<(), EntryError> {
+    let is_entry = |text: &str| Contents::new(kind).add(text.trim().trim_matches('"')).is_ok();
+    if kind != ListKind::String && description.split([',', ';']).any(is_entry) {
+        let help = "write each on its own line; after a comma comes a description";
+        return Err(("two entries on a line".to_owned(), Some(help.to_owned())));
+    }
+    Ok(())
+}
+
+fn entry_fault(place: Place, (message, help): EntryError) -> Fault {
     let fault = Fault::error(place, message);
     match help {
         Some(help) => fault.help(help),
@@ -247,42 +266,71 @@ impl Format {
         }
     }
 
-    /// The entry on a line with its place; `None` for a blank line, a comment, and the heading of a CSV file.
-    fn entry(self, source: &Source, line: Range<usize>) -> Option<(Range<usize>, String)> {
-        let text = source.text.get(line.clone())?;
-        let indent = text.len() - text.trim_start().len();
-        let start = line.start + indent;
+    /// The entry on a line; `None` for a blank line, a comment, and the heading of a CSV file.
+    fn entry(self, source: &Source, line: Range<usize>) -> Result<Option<LineEntry<'_>>, EntryError> {
+        let text = source.text.get(line.clone()).unwrap_or_default();
+        let start = line.start + text.len() - text.trim_start().len();
         let text = text.trim();
         if text.is_empty() || text.starts_with('#') {
-            return None;
+            return Ok(None);
         }
-        let value = match self {
-            Self::Lines => text,
-            Self::Words => text.split(['#', ',', ';']).next().unwrap_or(text).trim_end(),
-            Self::Csv => return csv_value(text, start, line.start == 0),
+        let entry = |value: &str, description| LineEntry {
+            span: start..start + value.len(),
+            value: value.to_owned(),
+            description,
         };
-        Some((start..start + value.len(), value.to_owned()))
+        Ok(match self {
+            Self::Lines => Some(entry(text, "")),
+            Self::Words => {
+                let said = text.split('#').next().unwrap_or(text);
+                let (value, description) = said.split_once([',', ';']).unwrap_or((said, ""));
+                Some(entry(value.trim_end(), description))
+            }
+            Self::Csv if text.starts_with('"') => Some(quoted_field(text, start)?),
+            Self::Csv => {
+                let (value, description) = text.split_once(',').unwrap_or((text, ""));
+                let is_heading = line.start == 0 && value.trim_end().eq_ignore_ascii_case("value");
+                (!is_heading).then(|| entry(value.trim_end(), description))
+            }
+        })
     }
 }
 
-/// The first field of a CSV line; quotes inside quotes are doubled.
-fn csv_value(text: &str, start: usize, is_first: bool) -> Option<(Range<usize>, String)> {
-    let Some(quoted) = text.strip_prefix('"') else {
-        let value = text.split(',').next().unwrap_or(text).trim_end();
-        let is_heading = is_first && value.eq_ignore_ascii_case("value");
-        return (!is_heading).then(|| (start..start + value.len(), value.to_owned()));
-    };
+/// What a line of a list file says.
+struct LineEntry<'s> {
+    /// Where the value stands.
+    span: Range<usize>,
+    value: String,
+    /// All that follows the value and its comma.
+    description: &'s str,
+}
+
+/// The first field of a CSV line, in quotes; quotes inside it are doubled (RFC 4180).
+fn quoted_field(text: &str, start: usize) -> Result<LineEntry<'_>, EntryError> {
     let mut value = String::new();
-    let mut rest = quoted;
+    let mut rest = text.get(1..).unwrap_or_default();
     loop {
-        let end = rest.find('"').unwrap_or(rest.len());
-        value.push_str(rest.get(..end).unwrap_or_default());
-        let after = rest.get(end + 1..).unwrap_or_default();
-        let Some(more) = after.strip_prefix('"') else {
-            let used = text.len() - after.len();
-            return Some((start..start + used, value));
+        let Some((inside, after)) = rest.split_once('"') else {
+            let help = "close it with `\"`; a quote inside is doubled";
+            return Err(("this quote is never closed".to_owned(), Some(help.to_owned())));
         };
-        value.push('"');
-        rest = more;
+        value.push_str(inside);
+        if let Some(more) = after.strip_prefix('"') {
+            value.push('"');
+            rest = more;
+            continue;
+        }
+        let description = after.trim_start();
+        return match description.strip_prefix(',') {
+            None if !description.is_empty() => {
+                let help = "after the closing quote comes a comma or nothing; a quote inside is doubled";
+                Err(("text after the closing quote".to_owned(), Some(help.to_owned())))
+            }
+            description => Ok(LineEntry {
+                span: start..start + text.len() - after.len(),
+                value,
+                description: description.unwrap_or_default(),
+            }),
+        };
     }
 }

@@ -21,6 +21,7 @@ mod urls;
 mod user_agent;
 
 use super::{
+    facts::Country,
     fault::{Fault, Faults, Place, Severity},
     lang::{Diagnostic, Environment, Expression, GeoKnown},
     list::{ListKind, Lists},
@@ -114,6 +115,17 @@ impl RuleEnvironment<'_> {
     /// The list that `$name` names, if it holds the right kind.
     fn list(&self, name: &str, kind: ListKind, place: &Place, faults: &mut Faults) -> Option<String> {
         match self.lists.named(name) {
+            Some(list) if list.contains_country(Country::TOR) && !self.geo.tor => {
+                faults.push(
+                    Fault::error(
+                        place.clone(),
+                        format!("`${name}` holds `T1` (Tor), which no configured source gives"),
+                    )
+                    .expected("expected a source of Tor exits")
+                    .help("write `tor = \"$tor_exits\"` under `[geoip]`, and the list"),
+                );
+                None
+            }
             Some(list) if list.kind() == kind => Some(name.to_owned()),
             Some(list) => {
                 faults.push(

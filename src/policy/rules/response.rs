@@ -46,6 +46,16 @@ impl FromToml for Response {
                     .help("add `body = \"…\"`, or leave `content_type` out"),
             );
         }
+        if response.status == Some(RefusalStatus::Close) {
+            let unsent = ["body", "content_type", "headers"].map(|key| (key, table.key_place(key)));
+            for (key, place) in unsent.into_iter().filter_map(|(key, place)| Some((key, place?))) {
+                faults.push(
+                    Fault::error(place, format!("`{key}` beside `status = 444`"))
+                        .expected("444 closes the connection without an answer")
+                        .help(format!("leave `{key}` out, or write another status")),
+                );
+            }
+        }
         table.finish(faults);
         Some(response)
     }

@@ -4,6 +4,7 @@ use toml::de::DeValue;
 
 use crate::policy::{
     countries::{self, CodeError},
+    facts::Country,
     fault::{Fault, Faults, Place},
     list::ListKind,
     network::IpRange,
@@ -71,8 +72,14 @@ impl Targets {
     }
 
     /// Whether the literal is among them.
-    pub(super) fn contains(&self, literal: &str) -> bool {
+    fn contains(&self, literal: &str) -> bool {
         self.literals.iter().any(|known| known == literal)
+    }
+
+    /// Whether the country is among them, or in a list among them.
+    pub(super) fn contains_country(&self, country: Country, env: &RuleEnvironment<'_>) -> bool {
+        let in_list = |name: &String| env.lists.named(name).is_some_and(|list| list.contains_country(country));
+        self.contains(&quoted(country.as_str())) || self.lists.iter().any(in_list)
     }
 
     /// The condition that the field is one of them.
@@ -135,7 +142,7 @@ fn country(item: Value<'_>, env: &RuleEnvironment<'_>, faults: &mut Faults) -> O
     let text = String::from_toml(item, faults)?;
     match countries::country(&text) {
         Ok(code) => {
-            if code == crate::policy::facts::Country::TOR && !env.geo.tor {
+            if code == Country::TOR && !env.geo.tor {
                 faults.push(
                     item.invalid(
                         "`T1` (Tor) is a country that no configured source gives",

@@ -110,7 +110,9 @@ fn reject_list(item: &Placed<String>, key: &str, faults: &mut Faults) {
         faults.push(
             Fault::error(item.place.clone(), format!("the list `${name}` in `{key}`"))
                 .expected("only `equals` takes lists")
-                .help(format!("write the texts themselves, or `equals = [\"${name}\"]` for whole headers")),
+                .help(format!(
+                    "write the texts themselves, or `equals = [\"${name}\"]` for whole headers"
+                )),
         );
     }
 }
