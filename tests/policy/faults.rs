@@ -31,7 +31,7 @@ fn sites() -> Vec<SiteFacts> {
         application: 0,
         default: DefaultVerdict::Forward,
     };
-    support::numbered(vec![
+    crate::support::numbered(vec![
         site("main", &["example.com", "www.example.com"], "app"),
         site("shop", &["*.shop.example"], "app"),
         site("other", &["other.example"], "other"),
