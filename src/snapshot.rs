@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Cache};
 
 use crate::{
     config::settings::{Settings, Site},
@@ -63,7 +63,12 @@ impl Current {
         Self(Arc::new(ArcSwap::from_pointee(snapshot)))
     }
 
-    /// The snapshot of the moment: once per request, and no lock.
+    /// A handle for one worker's requests.
+    pub fn cached(&self) -> Cached {
+        Cached(Cache::new(Arc::clone(&self.0)))
+    }
+
+    /// The snapshot of the moment, without a lock.
     pub fn load(&self) -> Arc<Snapshot> {
         self.0.load_full()
     }
@@ -71,5 +76,17 @@ impl Current {
     /// Puts another in force. Who took the old one keeps it.
     pub fn swap(&self, snapshot: Snapshot) -> Arc<Snapshot> {
         self.0.swap(Arc::new(snapshot))
+    }
+}
+
+/// A worker's own hold of the snapshot in force. Asking for it writes nothing that workers share, not even a count of
+/// references: a request on one core costs those on others nothing.
+#[derive(Debug)]
+pub struct Cached(Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>);
+
+impl Cached {
+    /// The snapshot of the moment: once per request.
+    pub fn load(&mut self) -> &Arc<Snapshot> {
+        self.0.load()
     }
 }

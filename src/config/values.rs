@@ -334,6 +334,14 @@ impl FromToml for HeaderTable {
                 faults.push(framing_fault(name.place, format!("`{}` cannot be set", name.value)));
                 continue;
             }
+            // `X-A` and `x-a` are two keys to TOML and one header to everybody else.
+            if headers.iter().any(|(known, _)| *known == header) {
+                faults.push(
+                    Fault::error(name.place, format!("`{}` is set twice", name.value))
+                        .expected("each header once; letter case makes no difference"),
+                );
+                continue;
+            }
             if let Some(value) = HeaderValue::from_toml(value, faults) {
                 headers.push((header, value));
             }

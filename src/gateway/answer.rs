@@ -17,7 +17,7 @@ use crate::{
     config::settings::Upstream,
     policy::decision::Reason,
     telemetry::access::{Ending, Pending, ResponseRecord, UpstreamRecord},
-    upstream::{OriginBody, OriginBodyError},
+    upstream::{OriginBody, OriginBodyError, origin::Endpoint},
 };
 
 /// The access record of a request whose response has not ended. Written exactly once: when it ends, or when it is dropped,
@@ -31,6 +31,8 @@ pub(super) struct OpenRecord {
     pub(super) downloaded: u64,
     pub(super) upstream: Option<Arc<Upstream>>,
     pub(super) upstream_took: Option<Duration>,
+    /// The server that answered.
+    pub(super) server: Option<Arc<Endpoint>>,
 }
 
 impl OpenRecord {
@@ -43,6 +45,7 @@ impl OpenRecord {
             downloaded: 0,
             upstream: None,
             upstream_took: None,
+            server: None,
         }
     }
 
@@ -56,6 +59,7 @@ impl OpenRecord {
             response_bytes: self.downloaded,
             upstream: self.upstream.as_ref().map(|upstream| UpstreamRecord {
                 name: &upstream.name,
+                server: self.server.as_deref().map(|server| server as _),
                 took: self.upstream_took,
             }),
             ending,
@@ -125,17 +129,14 @@ impl AnswerBody {
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
         match &mut self.source {
             Source::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Source::Origin(body) => match Pin::new(body).poll_frame(cx) {
-                Poll::Pending => self.poll_deadline(cx).map(|()| Some(Err(AnswerError::TotalTimeout))),
-                ready => ready.map(|frame| frame.map(|frame| frame.map(pass).map_err(AnswerError::Origin))),
-            },
-        }
-    }
-
-    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.deadline {
-            Some(deadline) => deadline.as_mut().poll(cx),
-            None => Poll::Pending,
+            Source::Origin(body) => {
+                // First of all: an origin that always has more would else never let the time be up.
+                if is_over(&mut self.deadline, cx) {
+                    return Poll::Ready(Some(Err(AnswerError::TotalTimeout)));
+                }
+                let polled = Pin::new(body).poll_frame(cx);
+                polled.map(|frame| frame.map(|frame| frame.map(pass).map_err(AnswerError::Origin)))
+            }
         }
     }
 
@@ -143,6 +144,14 @@ impl AnswerBody {
         if let Some(record) = &mut self.record {
             record.end(ending);
         }
+    }
+}
+
+/// Whether the time is up; if not, the task is woken when it is.
+fn is_over(deadline: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) -> bool {
+    match deadline {
+        Some(deadline) => deadline.as_mut().poll(cx).is_ready(),
+        None => false,
     }
 }
 
@@ -196,10 +205,17 @@ impl Body for AnswerBody {
 }
 
 impl Drop for AnswerBody {
-    /// A body whose last frame was taken is not asked again; one that has more was given up by the client.
+    /// A body whose last frame was taken is not asked again; one that has more was given up by the client, or by the server
+    /// on a client that does not read.
     fn drop(&mut self) {
         if self.is_end_stream() {
             self.end(Ending::Complete);
+        } else if self
+            .deadline
+            .as_ref()
+            .is_some_and(|deadline| deadline.deadline() <= Instant::now())
+        {
+            self.end(Ending::TimedOut);
         }
     }
 }

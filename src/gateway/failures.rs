@@ -17,6 +17,8 @@ use crate::{
 pub(super) struct Failure {
     pub(super) reason: Reason,
     pub(super) status: StatusCode,
+    /// What exactly is wrong with the request, where that can be told.
+    pub(super) fault: Option<&'static str>,
 }
 
 impl Failure {
@@ -29,7 +31,11 @@ impl Failure {
     pub(super) const UNASKED_SWITCH: Self = Self::new(Reason::UpstreamDown, StatusCode::BAD_GATEWAY);
 
     const fn new(reason: Reason, status: StatusCode) -> Self {
-        Self { reason, status }
+        Self {
+            reason,
+            status,
+            fault: None,
+        }
     }
 }
 
@@ -53,7 +59,15 @@ impl From<&ForwardError> for Failure {
 
 impl From<HeadError> for Failure {
     fn from(error: HeadError) -> Self {
-        Self::new(error.reason, error.status)
+        // The other reasons have no more to say than their name.
+        let is_telling = matches!(
+            error.reason,
+            Reason::Malformed | Reason::TooLarge | Reason::NotSupported
+        );
+        Self {
+            fault: is_telling.then_some(error.detail),
+            ..Self::new(error.reason, error.status)
+        }
     }
 }
 

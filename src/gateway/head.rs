@@ -32,8 +32,6 @@ pub struct CheckedHead {
     pub version: HttpVersion,
     /// The protocol that the client asks to change to.
     pub upgrade: Option<Upgrade>,
-    /// Whether the client waits for `100 Continue` before it sends its body.
-    pub expects_continue: bool,
     /// Whether the client reads trailers (`TE: trailers`).
     pub accepts_trailers: bool,
 }
@@ -101,11 +99,11 @@ pub fn check(parts: &Parts, policy: &HeaderPolicy) -> Result<CheckedHead, HeadEr
     }
     check_single_headers(&parts.headers)?;
     check_framing(&parts.headers, version)?;
+    check_expectation(&parts.headers)?;
     Ok(CheckedHead {
         host,
         version,
         upgrade: upgrade(parts, version)?,
-        expects_continue: expects_continue(&parts.headers, version)?,
         accepts_trailers: tokens(&parts.headers, &TE).any(|token| token.eq_ignore_ascii_case(b"trailers")),
     })
 }
@@ -239,19 +237,17 @@ fn content_length(value: &HeaderValue) -> Option<u64> {
         .then(|| digits.parse().ok())?
 }
 
-fn expects_continue(headers: &HeaderMap, version: HttpVersion) -> Result<bool, HeadError> {
+/// `100-continue` is the only expectation there is (RFC 9110 §10.1.1); reading the body answers it.
+fn check_expectation(headers: &HeaderMap) -> Result<(), HeadError> {
     let mut expectations = headers.get_all(EXPECT).iter();
-    let Some(expectation) = expectations.next() else {
-        return Ok(false);
-    };
-    if !expectation.as_bytes().eq_ignore_ascii_case(b"100-continue") || expectations.next().is_some() {
-        return Err(HeadError::not_supported(
+    match (expectations.next(), expectations.next()) {
+        (None, _) => Ok(()),
+        (Some(only), None) if only.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(()),
+        (Some(_), _) => Err(HeadError::not_supported(
             StatusCode::EXPECTATION_FAILED,
             "expectation not supported",
-        ));
+        )),
     }
-    // RFC 9110 §10.1.1: an HTTP/1.0 client's expectation is ignored.
-    Ok(version != HttpVersion::Http10)
 }
 
 /// The protocol that the client may change to, if the origin agrees.

@@ -61,6 +61,68 @@ const IDENTITY: [HeaderName; 15] = [
 /// Frame or route the message: no other name may be taken for one of these.
 const FRAMING: [HeaderName; 3] = [HOST, CONTENT_LENGTH, EXPECT];
 
+/// Headers by which a request is judged, answered or let in, here or at an origin: none of them comes as a trailer.
+const DECIDING: [&str; 26] = [
+    "authentication-info",
+    "authorization",
+    "cache-control",
+    "cdn-loop",
+    "cookie",
+    "cookie2",
+    "date",
+    "depth",
+    "destination",
+    "dnt",
+    "early-data",
+    "from",
+    "host",
+    "last-event-id",
+    "max-forwards",
+    "origin",
+    "overwrite",
+    "pragma",
+    "prefer",
+    "priority",
+    "range",
+    "referer",
+    "trailer",
+    "user-agent",
+    "via",
+    "x-requested-with",
+];
+
+/// Families of such headers.
+const DECIDING_PREFIXES: [&str; 25] = [
+    "accept",
+    "access-control-",
+    "cf-",
+    "content-",
+    "if-",
+    "proxy-",
+    "sec-",
+    "upgrade-",
+    "x-api-",
+    "x-auth",
+    "x-client-",
+    "x-cluster-",
+    "x-csrf",
+    "x-forwarded",
+    "x-host",
+    "x-http-",
+    "x-method",
+    "x-original-",
+    "x-real-",
+    "x-remote-",
+    "x-rewrite-",
+    "x-role",
+    "x-token",
+    "x-user",
+    "x-xsrf",
+];
+
+/// What a sender knows only at a body's end (RFC 9530), though the name begins as others do.
+const CHECKSUMS: [&str; 2] = ["content-digest", "content-md5"];
+
 /// Whether a request's source is one of `trusted_proxies`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trust {
@@ -118,10 +180,7 @@ impl HeaderPolicy {
         headers
             .keys()
             .filter(|name| name.as_str().bytes().any(odd))
-            .any(|name| {
-                let folded = name.as_str().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
-                self.is_ours(&folded)
-            })
+            .any(|name| self.is_ours(&folded(name)))
     }
 
     fn is_ours(&self, name: &str) -> bool {
@@ -177,16 +236,30 @@ impl HeaderPolicy {
         set_connection_headers(headers, facts);
     }
 
-    /// Removes from a request's trailers what is ours to say, and what routes or frames. Some origins merge trailers into
-    /// the headers (RFC 9110 §6.5.1 warns of it), and would take the client's word for ours there.
-    pub fn remove_from_trailers(&self, trailers: &mut HeaderMap) {
-        let odd = |c: char| !c.is_ascii_alphanumeric();
-        remove_where(trailers, |name| self.is_ours(&name.as_str().replace(odd, "-")));
+    /// Removes from a request's trailers what could pass for a header. Some origins merge trailers into the headers
+    /// (RFC 9110 §6.5.1 warns of it), and would act there on a cookie, an agent or an address that no rule ever saw. So
+    /// goes what is ours to say, what requests are told by, and what `is_judged` says of a folded name.
+    pub fn remove_from_trailers(&self, trailers: &mut HeaderMap, is_judged: impl Fn(&str) -> bool) {
+        remove_where(trailers, |name| {
+            let name = folded(name);
+            self.is_ours(&name) || is_request_field(&name) || is_judged(&name)
+        });
     }
 
     fn remove_identity(&self, headers: &mut HeaderMap) {
         remove_where(headers, |name| self.says_who(name.as_str()));
     }
+}
+
+/// A name as origins know it that fold its odd characters.
+pub(super) fn folded(name: &HeaderName) -> String {
+    name.as_str().replace(|c: char| !c.is_ascii_alphanumeric(), "-")
+}
+
+/// Whether origins decide by a header of this name.
+fn is_request_field(name: &str) -> bool {
+    let is_one_of = |prefix: &&str| name.starts_with(*prefix);
+    !CHECKSUMS.contains(&name) && (DECIDING.contains(&name) || DECIDING_PREFIXES.iter().any(is_one_of))
 }
 
 fn set_connection_headers(headers: &mut HeaderMap, facts: &ForOrigin<'_>) {

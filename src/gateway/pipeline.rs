@@ -29,14 +29,14 @@ use super::{
 use crate::{
     config::settings::Protocol,
     policy::{phases::Scratch, rule::Timestamp},
-    snapshot::Current,
+    snapshot::{Cached, Current},
     telemetry::{WorkerTelemetry, access::Judgement},
     upstream::Upstreams,
 };
 
 /// One worker's gate: takes requests and gives answers. It belongs to its thread, so it needs no locks.
 pub struct Gateway {
-    current: Current,
+    current: RefCell<Cached>,
     terms: RefCell<Rc<Terms>>,
     upstreams: Upstreams,
     scratch: RefCell<Scratch>,
@@ -57,7 +57,7 @@ impl Gateway {
     pub fn new(current: Current, telemetry: WorkerTelemetry) -> Self {
         Self {
             terms: RefCell::new(Rc::new(Terms::new(current.load(), &telemetry))),
-            current,
+            current: RefCell::new(current.cached()),
             upstreams: Upstreams::default(),
             scratch: RefCell::default(),
             ids: RefCell::new(fastrand::Rng::new()),
@@ -75,8 +75,8 @@ impl Gateway {
         request: Request<RequestBody>,
     ) -> Result<Response<AnswerBody>, Close> {
         let (mut parts, body) = request.into_parts();
-        let arrival = Arrival::new(connection, self.terms(), &parts.headers, || self.new_id());
-        let checked = match arrival.check(&mut parts) {
+        let (arrival, way) = Arrival::new(connection, self.terms(), &parts.headers, || self.new_id());
+        let checked = match arrival.check(way, &mut parts) {
             Ok(checked) => checked,
             Err(rejected) => return self.reject(&arrival, &parts, &rejected),
         };
@@ -97,10 +97,11 @@ impl Gateway {
 
     /// The terms of the moment. The first request after a reload lets go of servers that no site leads to any more.
     fn terms(&self) -> Rc<Terms> {
-        let snapshot = self.current.load();
+        let mut current = self.current.borrow_mut();
+        let snapshot = current.load();
         let mut terms = self.terms.borrow_mut();
-        if !Arc::ptr_eq(&terms.snapshot, &snapshot) {
-            *terms = Rc::new(Terms::new(snapshot, &self.telemetry));
+        if !Arc::ptr_eq(&terms.snapshot, snapshot) {
+            *terms = Rc::new(Terms::new(Arc::clone(snapshot), &self.telemetry));
             self.upstreams.retain(|server| terms.leads_to(server));
         }
         Rc::clone(&terms)
@@ -159,6 +160,7 @@ impl Arrival<'_> {
         let answers = known.site.map_or(&self.terms.snapshot.no_site, |site| &site.answers);
         answers.respond(&Refusal {
             status: Some(failure.status),
+            fault: failure.fault,
             ..self.refusal(failure.reason, known, method, headers)
         })
     }

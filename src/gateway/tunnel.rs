@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes},
     sync::Notify,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::answer::OpenRecord;
@@ -29,12 +29,14 @@ const HALF_CLOSED: Duration = Duration::from_secs(30);
 /// Carries bytes until both sides have ended, one breaks off, or nothing moves for `idle`, or for [`HALF_CLOSED`] when one
 /// side has ended. Then its record is written. Under way over reloads: it was permitted when it began.
 pub(super) async fn run(client: OnUpgrade, mut tunnel: Tunnel, idle: Duration, mut record: OpenRecord) {
-    let client = match client.await {
-        Ok(client) => client,
-        Err(error) => {
+    // A client that never reads the 101 never lets its connection change protocols.
+    let client = match timeout(idle, client).await {
+        Ok(Ok(client)) => client,
+        Ok(Err(error)) => {
             tracing::debug!(%error, "the client left before its connection could change protocols");
             return;
         }
+        Err(_elapsed) => return record.end(Ending::TimedOut),
     };
     let movement = Movement::new();
     let mut client = Watched::new(TokioIo::new(client), &movement);

@@ -9,9 +9,13 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::{HeaderMap, header::TRAILER};
 use http_body::{Body, Frame, SizeHint};
 
-use super::connection::{RequestBody, RequestBodyError};
+use super::{
+    connection::{RequestBody, RequestBodyError},
+    headers::folded,
+};
 use crate::{snapshot::Snapshot, upstream::UploadError};
 
 /// The bytes of a request's body so far.
@@ -28,17 +32,45 @@ impl UploadedBytes {
     }
 }
 
+/// What the trailers of a request may not say: what its own headers said. `None`: it announces no trailers, so that none
+/// are passed on (hyper sends only those that were announced).
+#[derive(Debug)]
+pub(super) struct Trailers(Option<Vec<String>>);
+
+impl Trailers {
+    /// The trailers of a request with these headers.
+    pub(super) fn after(headers: &HeaderMap) -> Self {
+        let announced = headers.contains_key(TRAILER);
+        Self(announced.then(|| headers.keys().map(folded).collect()))
+    }
+
+    fn pass(&self, mut trailers: HeaderMap, snapshot: &Snapshot) -> HeaderMap {
+        let Some(headers) = &self.0 else {
+            return HeaderMap::new();
+        };
+        let is_judged = |name: &str| snapshot.policy.reads_header(name) || headers.iter().any(|said| said == name);
+        snapshot.headers.remove_from_trailers(&mut trailers, is_judged);
+        trailers
+    }
+}
+
 /// A body within `limits.body_bytes`.
 #[derive(Debug)]
 pub(super) struct BoundedBody {
     body: RequestBody,
     snapshot: Arc<Snapshot>,
+    trailers: Trailers,
     bytes: UploadedBytes,
 }
 
 impl BoundedBody {
     /// `None`: the body says itself that it is too long.
-    pub(super) fn new(body: RequestBody, snapshot: &Arc<Snapshot>, bytes: UploadedBytes) -> Option<Self> {
+    pub(super) fn new(
+        body: RequestBody,
+        trailers: Trailers,
+        snapshot: &Arc<Snapshot>,
+        bytes: UploadedBytes,
+    ) -> Option<Self> {
         let fits = snapshot
             .settings
             .limits
@@ -47,6 +79,7 @@ impl BoundedBody {
         fits.then(|| Self {
             body,
             snapshot: Arc::clone(snapshot),
+            trailers,
             bytes,
         })
     }
@@ -65,12 +98,8 @@ impl BoundedBody {
             }
             return Ok(frame);
         }
-        // Origins exist that merge trailers into the headers: what a client may not say there it may not say here.
         Ok(match frame.into_trailers() {
-            Ok(mut trailers) => {
-                self.snapshot.headers.remove_from_trailers(&mut trailers);
-                Frame::trailers(trailers)
-            }
+            Ok(trailers) => Frame::trailers(self.trailers.pass(trailers, &self.snapshot)),
             Err(frame) => frame,
         })
     }

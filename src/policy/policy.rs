@@ -12,7 +12,7 @@ use toml::{
 
 use super::{
     fault::{Fault, Faults, Place, Source},
-    lang::GeoKnown,
+    lang::{GeoKnown, reads::HeaderRead},
     list::{List, Lists},
     phases::Order,
     rule::{Kind, Phase, Rule, RuleId, SkipTarget, Timestamp},
@@ -27,6 +27,14 @@ pub struct Policy {
     pub(super) rules: Vec<Rule>,
     pub(super) order: Order,
     lists: Lists,
+    header_reads: HeaderReads,
+}
+
+/// The headers that enabled rules look at.
+#[derive(Debug, Default)]
+struct HeaderReads {
+    names: HashSet<String>,
+    all: bool,
 }
 
 /// What rules are compiled against.
@@ -118,12 +126,23 @@ impl Policy {
         }
         check_skips(&skips, &by_entry, &derived, &rules, faults);
         let order = Order::new(&rules, &by_entry);
-        Some(Self { rules, order, lists })
+        let header_reads = HeaderReads::of(&rules);
+        Some(Self {
+            rules,
+            order,
+            lists,
+            header_reads,
+        })
     }
 
     /// Every rule, in the order in which it is asked; disabled ones stand where they would be asked.
     pub fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// Whether a rule looks at the header of this name: lower case, with `-` for every mark.
+    pub fn reads_header(&self, folded: &str) -> bool {
+        self.header_reads.all || self.header_reads.names.contains(folded)
     }
 
     /// Every list.
@@ -161,6 +180,23 @@ fn read_document<'s>(source: &'s Arc<Source>, faults: &mut Faults) -> Spanned<De
     }
     faults.extend(found);
     document
+}
+
+impl HeaderReads {
+    fn of(rules: &[Rule]) -> Self {
+        let mut reads = Self::default();
+        for rule in rules.iter().filter(|rule| rule.enabled) {
+            rule.expression.root().headers(&mut |read| match read {
+                HeaderRead::All => reads.all = true,
+                HeaderRead::Named(name) => {
+                    reads
+                        .names
+                        .insert(name.replace(|c: char| !c.is_ascii_alphanumeric(), "-"));
+                }
+            });
+        }
+        reads
+    }
 }
 
 fn read_lists(files: &mut [Table<'_>], env: &PolicyEnvironment<'_>, faults: &mut Faults) -> Lists {

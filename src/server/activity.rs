@@ -21,6 +21,8 @@ pub(super) struct Activity {
     had_request: AtomicBool,
     /// Milliseconds after `epoch`; when the last request ended, or its response's last bytes left.
     idle_since: AtomicU64,
+    /// Milliseconds after `epoch`; when the last request's head was complete.
+    requested: AtomicU64,
     /// Milliseconds after `epoch`, plus one; when a head's first byte came. 0: none has.
     head_since: AtomicU64,
     http2: AtomicBool,
@@ -51,6 +53,7 @@ impl Activity {
             in_flight: AtomicU32::new(0),
             had_request: AtomicBool::new(false),
             idle_since: AtomicU64::new(0),
+            requested: AtomicU64::new(0),
             head_since: AtomicU64::new(0),
             http2: AtomicBool::new(false),
             tunnel: AtomicBool::new(false),
@@ -77,8 +80,15 @@ impl Activity {
     pub(super) fn request(self: &Arc<Self>) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.had_request.store(true, Ordering::Relaxed);
+        self.requested.store(self.now(), Ordering::Relaxed);
         self.head_since.store(0, Ordering::Relaxed);
         InFlight(Arc::clone(self))
+    }
+
+    /// When the last request's head was complete.
+    pub(super) fn requested(&self) -> Option<Instant> {
+        let had_request = self.had_request.load(Ordering::Relaxed);
+        had_request.then(|| self.epoch + Duration::from_millis(self.requested.load(Ordering::Relaxed)))
     }
 
     /// Bytes came in.

@@ -94,6 +94,7 @@ pub(super) async fn serve<G: Gate>(
         preface.rest,
         Arc::clone(&activity),
         pace,
+        limits.total_timeout,
         permit.for_client(client),
     );
     let connection = Connection {
@@ -197,6 +198,7 @@ impl<G: Gate> Connection<G> {
             }),
             activity: Arc::clone(&self.activity),
             pace: self.pace,
+            total: self.limits.total_timeout,
             kind,
             streams: streams.clone(),
         });

@@ -22,14 +22,17 @@ use crate::gateway::pace::Pace;
 /// the next is asked for, the client is waited for; all other time is the origin's.
 #[derive(Debug)]
 pub(super) struct StreamPace {
-    pace: Cell<Pace>,
+    pace: Cell<Option<Pace>>,
+    /// When `limits.total_timeout` is over.
+    until: Option<Instant>,
     waiting_since: Cell<Option<Instant>>,
 }
 
 impl StreamPace {
-    pub(super) fn new(pace: Pace) -> Rc<Self> {
+    pub(super) fn new(pace: Option<Pace>, until: Option<Instant>) -> Rc<Self> {
         Rc::new(Self {
             pace: Cell::new(pace),
+            until,
             waiting_since: Cell::new(None),
         })
     }
@@ -37,22 +40,27 @@ impl StreamPace {
     /// The client took what there was.
     pub(super) fn asked(&self) {
         if let Some(since) = self.waiting_since.take() {
-            let mut pace = self.pace.get();
-            pace.waited(since.elapsed());
-            self.pace.set(pace);
+            self.change(|pace| pace.waited(since.elapsed()));
         }
     }
 
     /// A frame was handed over.
     pub(super) fn delivered(&self, bytes: usize) {
-        let mut pace = self.pace.get();
-        pace.moved(bytes);
-        self.pace.set(pace);
+        self.change(|pace| pace.moved(bytes));
         self.waiting_since.set(Some(Instant::now()));
     }
 
+    fn change(&self, change: impl FnOnce(&mut Pace)) {
+        let mut pace = self.pace.get();
+        pace.as_mut().map(change);
+        self.pace.set(pace);
+    }
+
+    /// Only while the client is waited for: the origin's time is measured elsewhere.
     fn deadline(&self) -> Option<Instant> {
-        self.waiting_since.get().map(|since| since + self.pace.get().patience())
+        let since = self.waiting_since.get()?;
+        let too_slow = self.pace.get().map(|pace| since + pace.patience());
+        [too_slow, self.until].into_iter().flatten().min()
     }
 }
 
@@ -102,7 +110,9 @@ fn poll_cut(pace: &StreamPace, cut: &mut Option<Pin<Box<Sleep>>>, cx: &mut Conte
     }
     let expired = cut.as_mut().poll(cx);
     if expired.is_ready() {
-        tracing::debug!("reset a stream: the client reads more slowly than limits.min_rate");
+        tracing::debug!(
+            "reset a stream: the client reads more slowly than limits.min_rate or limits.total_timeout allow"
+        );
     }
     expired
 }

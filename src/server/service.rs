@@ -5,12 +5,14 @@ use std::{
     rc::Rc,
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use super::{
     activity::{Activity, HttpKind, InFlight},
@@ -59,6 +61,7 @@ pub(super) struct ConnectionService<G> {
     pub(super) facts: Arc<ConnectionFacts>,
     pub(super) activity: Arc<Activity>,
     pub(super) pace: Option<Pace>,
+    pub(super) total: Option<Duration>,
     pub(super) kind: HttpKind,
     pub(super) streams: StreamExecutor,
 }
@@ -110,11 +113,12 @@ impl<G: Gate> ConnectionService<G> {
     fn stream_pace(&self) -> Option<Rc<StreamPace>> {
         match self.kind {
             HttpKind::Http1 => None,
-            HttpKind::Http2 => self.pace.map(|pace| {
-                let pace = StreamPace::new(pace);
+            HttpKind::Http2 if self.pace.is_none() && self.total.is_none() => None,
+            HttpKind::Http2 => {
+                let pace = StreamPace::new(self.pace, self.total.map(|total| Instant::now() + total));
                 self.streams.pace_next(Rc::clone(&pace));
-                pace
-            }),
+                Some(pace)
+            }
         }
     }
 

@@ -31,6 +31,7 @@ pub(super) struct ClientStream {
     early: Bytes,
     activity: std::sync::Arc<Activity>,
     pace: Option<Pace>,
+    total: Option<Duration>,
     blocked: Option<Blocked>,
     linger: Option<Linger>,
     _permit: ConnectionPermit,
@@ -56,6 +57,7 @@ impl ClientStream {
         early: Bytes,
         activity: std::sync::Arc<Activity>,
         pace: Option<Pace>,
+        total: Option<Duration>,
         permit: ConnectionPermit,
     ) -> Self {
         Self {
@@ -63,6 +65,7 @@ impl ClientStream {
             early,
             activity,
             pace,
+            total,
             blocked: None,
             linger: None,
             _permit: permit,
@@ -74,8 +77,9 @@ impl ClientStream {
         match &written {
             Poll::Ready(Ok(bytes)) => {
                 self.activity.sent();
+                let blocked = self.blocked.take();
                 if let Some(pace) = &mut self.pace {
-                    if let Some(blocked) = self.blocked.take() {
+                    if let Some(blocked) = blocked {
                         pace.waited(blocked.since.elapsed());
                     }
                     pace.moved(*bytes);
@@ -87,26 +91,38 @@ impl ClientStream {
                 ready!(self.poll_cut(cx));
                 Poll::Ready(Err(io::Error::new(
                     io::ErrorKind::TimedOut,
-                    "the client reads more slowly than limits.min_rate",
+                    "the client reads more slowly than limits.min_rate or limits.total_timeout allow",
                 )))
             }
         }
     }
 
     fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(pace) = self.pace else { return Poll::Pending };
         // A tunnel's silence is its own business; it has its own limit.
         if self.activity.is_tunnel() {
             return Poll::Pending;
         }
-        let blocked = self.blocked.get_or_insert_with(|| {
-            let since = Instant::now();
-            Blocked {
-                since,
-                cut: Box::pin(tokio::time::sleep_until(since + pace.patience())),
-            }
+        let since = self.blocked.as_ref().map_or_else(Instant::now, |blocked| blocked.since);
+        let Some(at) = self.cut_at(since) else {
+            return Poll::Pending;
+        };
+        let blocked = self.blocked.get_or_insert_with(|| Blocked {
+            since,
+            cut: Box::pin(tokio::time::sleep_until(at)),
         });
+        // Another request came meanwhile, over HTTP/2.
+        if blocked.cut.deadline() != at {
+            blocked.cut.as_mut().reset(at);
+        }
         blocked.cut.as_mut().poll(cx)
+    }
+
+    /// Until when a write that has been blocked since then may stay so. On HTTP/2 the last request has the most time left: once it has
+    /// none, no other has.
+    fn cut_at(&self, since: Instant) -> Option<Instant> {
+        let too_slow = self.pace.map(|pace| since + pace.patience());
+        let too_long = self.total.and_then(|total| Some(self.activity.requested()? + total));
+        [too_slow, too_long].into_iter().flatten().min()
     }
 
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -154,13 +154,20 @@ pub struct ResponseRecord<'a> {
 }
 
 /// What the log says of the upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct UpstreamRecord<'a> {
     /// Its name.
     pub name: &'a str,
+    /// The server that answered, as configured.
+    pub server: Option<&'a (dyn DisplayDebug + 'a)>,
     /// Until the head of its response, when one came.
     pub took: Option<Duration>,
 }
+
+/// What can be shown in a line and in a debugger.
+pub trait DisplayDebug: std::fmt::Display + std::fmt::Debug {}
+
+impl<T: std::fmt::Display + std::fmt::Debug> DisplayDebug for T {}
 
 /// How a response ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

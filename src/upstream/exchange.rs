@@ -235,7 +235,7 @@ impl<'a> Exchange<'a> {
             })?;
         let tunnel = Tunnel {
             io: TokioIo::new(io),
-            _slot: self.lease.into_slot(),
+            _connection: self.lease.into_connection(),
         };
         Ok(Answer::Switched {
             head: response.map(drop),

@@ -31,9 +31,13 @@ use self::{
     error::ForwardError,
     exchange::{Exchange, Failed, Prepared},
     origin::{Endpoint, Origin},
-    pool::{Lease, Pool, Slot},
+    pool::{Connection, Lease, Pool},
 };
-use crate::{config::settings::Server, policy::decision::Permit};
+use crate::{
+    config::settings::Server,
+    policy::decision::Permit,
+    telemetry::metrics::{UpstreamMeter, WorkerIndex},
+};
 
 /// A worker's connections to all origins.
 #[derive(Debug, Default)]
@@ -102,17 +106,28 @@ pub enum Answer {
     },
 }
 
-/// A connection to an origin that has switched protocols. It counts against the server's connections until dropped.
+/// A connection to an origin that has switched protocols. It takes no turn from requests any more: each tunnel has a
+/// client's connection of its own, which `limits.connections` bounds.
 #[derive(Debug)]
 pub struct Tunnel {
     /// The bytes, both ways.
     pub io: TokioIo<Upgraded>,
-    _slot: Slot,
+    /// Counted as open until dropped.
+    _connection: Connection,
+}
+
+/// What a worker's requests may take of an upstream's connections.
+#[derive(Debug, Clone, Copy)]
+pub struct Quota<'m> {
+    /// So many carry requests to one server at once.
+    pub connections: usize,
+    /// Counts the open ones, for this worker.
+    pub meter: Option<(&'m Arc<UpstreamMeter>, WorkerIndex)>,
 }
 
 impl Upstreams {
-    /// Sends what was permitted to a server of `origin` and returns its answer. At most `connections` are open to a
-    /// server at once; more requests wait for their turn as long as `connect_timeout`.
+    /// Sends what was permitted to a server of `origin` and returns its answer. Requests beyond the quota wait for their
+    /// turn as long as `connect_timeout`.
     ///
     /// # Errors
     /// No server could be reached or answered in time, or the client's body broke off or broke a limit.
@@ -121,11 +136,11 @@ impl Upstreams {
         destination: Destination,
         origin: &Origin,
         request: Outgoing,
-        connections: usize,
+        quota: Quota<'_>,
     ) -> Result<Forwarded, ForwardError> {
         let settings = origin.settings();
         let mut prepared = Prepared::new(destination, request, settings.idle_timeout);
-        let mut reached = self.reach(origin, connections, Reuse::Idle).await?;
+        let mut reached = self.reach(origin, quota, Reuse::Idle).await?;
         loop {
             let lease = match reached {
                 Reached::Server(lease) => lease,
@@ -146,7 +161,7 @@ impl Upstreams {
                 Failed::Stale(error) => spare.ok_or(error)?,
                 Failed::Final(error) => return Err(error),
             };
-            reached = self.reach(origin, connections, Reuse::Never).await?;
+            reached = self.reach(origin, quota, Reuse::Never).await?;
         }
     }
 
@@ -157,7 +172,7 @@ impl Upstreams {
     }
 
     /// A connection to the first server, in turn, that has one to give. A silent server costs only its share of the time.
-    async fn reach(&self, origin: &Origin, connections: usize, reuse: Reuse) -> Result<Reached, ForwardError> {
+    async fn reach(&self, origin: &Origin, quota: Quota<'_>, reuse: Reuse) -> Result<Reached, ForwardError> {
         let settings = origin.settings();
         let end = Instant::now() + settings.connect_timeout;
         let pools = self.in_turn(origin);
@@ -170,7 +185,7 @@ impl Upstreams {
             if *pool.endpoint().server() == Server::Demo {
                 return Ok(Reached::Demo(Arc::clone(pool.endpoint())));
             }
-            match pool.lease(settings, connections, reuse, deadline).await {
+            match pool.lease(settings, quota, reuse, deadline).await {
                 Ok(lease) => return Ok(Reached::Server(lease)),
                 Err(error) => failure = error,
             }

@@ -16,14 +16,17 @@ use tokio::{
 };
 
 use super::{
-    Reuse,
+    Quota, Reuse,
     body::SentBody,
     connect::{self, Socket},
     error::{ConnectError, ForwardError},
     origin::Endpoint,
     resolve::Addresses,
 };
-use crate::config::settings::{Server, Upstream};
+use crate::{
+    config::settings::{Server, Upstream},
+    telemetry::metrics::OpenConnection,
+};
 
 /// How long a server that could not be reached is tried last: long enough that most requests don't pay for it, short
 /// enough that it is found again soon.
@@ -62,6 +65,7 @@ pub(super) struct Connection {
     pub(super) sender: SendRequest<SentBody>,
     socket: Socket,
     driver: AbortHandle,
+    _open: Option<OpenConnection>,
 }
 
 #[derive(Debug)]
@@ -112,11 +116,11 @@ impl Pool {
     pub(super) async fn lease(
         self: &Rc<Self>,
         settings: &Upstream,
-        connections: usize,
+        quota: Quota<'_>,
         reuse: Reuse,
         deadline: Instant,
     ) -> Result<Lease, ForwardError> {
-        self.resize(connections);
+        self.resize(quota.connections);
         let server = || Arc::clone(&self.endpoint);
         let slot = self
             .slot(deadline)
@@ -128,7 +132,7 @@ impl Pool {
                 ..Lease::fresh(slot, connection, settings)
             });
         }
-        match self.connect(deadline).await {
+        match self.connect(quota, deadline).await {
             Ok(connection) => Ok(Lease::fresh(slot, connection, settings)),
             Err(source) => Err(ForwardError::Connect {
                 server: server(),
@@ -179,8 +183,8 @@ impl Pool {
     }
 
     /// A new connection.
-    async fn connect(&self, deadline: Instant) -> Result<Connection, ConnectError> {
-        let connected = match timeout_at(deadline, self.try_connect(deadline)).await {
+    async fn connect(&self, quota: Quota<'_>, deadline: Instant) -> Result<Connection, ConnectError> {
+        let connected = match timeout_at(deadline, self.try_connect(quota, deadline)).await {
             Ok(connected) => connected,
             Err(_elapsed) => Err(ConnectError::Timeout),
         };
@@ -194,7 +198,7 @@ impl Pool {
         connected
     }
 
-    async fn try_connect(&self, deadline: Instant) -> Result<Connection, ConnectError> {
+    async fn try_connect(&self, quota: Quota<'_>, deadline: Instant) -> Result<Connection, ConnectError> {
         let addresses = match &self.addresses {
             Some(addresses) => addresses.look_up().await?,
             None => return Err(ConnectError::NoAddress),
@@ -219,6 +223,7 @@ impl Pool {
             sender,
             socket,
             driver: driver.abort_handle(),
+            _open: quota.meter.map(|(meter, worker)| meter.connected(worker)),
         })
     }
 
@@ -287,9 +292,9 @@ impl Lease {
         self.is_good = false;
     }
 
-    /// Keeps the slot while the connection goes its own way: its driver has handed the bytes over.
-    pub(super) fn into_slot(self) -> Slot {
-        self.slot
+    /// Lets the slot go while the connection goes its own way: its driver has handed the bytes over.
+    pub(super) fn into_connection(self) -> Connection {
+        self.connection
     }
 
     /// Keeps the connection for others, if it turns out to be clean: hyper says it is ready only when both messages

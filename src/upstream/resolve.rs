@@ -9,13 +9,19 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
 
 use super::error::ConnectError;
 
 /// How long an answer is used. Container platforms move names to new addresses within seconds, and a look-up costs the
 /// kernel's resolver a round trip: once every few seconds is little for it and soon enough for them.
 const FRESH: Duration = Duration::from_secs(5);
+/// How long a look-up is waited for where older addresses are known. A container that moved is then found at once, and a
+/// resolver that hangs takes no origin with it: only requests at the look-up's beginning wait at all.
+const PATIENCE: Duration = Duration::from_millis(250);
 /// Addresses kept of one name: a name with thousands must not make every connection attempt walk them.
 const MOST: usize = 16;
 
@@ -34,8 +40,8 @@ pub(super) struct Name {
     host: String,
     port: u16,
     found: RefCell<Found>,
-    /// At most one look-up of a name is under way in a worker, however many requests wait for it.
-    under_way: Cell<bool>,
+    /// When the look-up that is under way began: at most one in a worker, however many requests wait for it.
+    asked: Cell<Option<Instant>>,
     ended: Notify,
 }
 
@@ -58,7 +64,7 @@ impl Addresses {
                     failure: None,
                     at: None,
                 }),
-                under_way: Cell::new(false),
+                asked: Cell::new(None),
                 ended: Notify::new(),
             })),
         }
@@ -77,14 +83,23 @@ impl Name {
     async fn look_up(this: &Rc<Self>) -> Result<Rc<[SocketAddr]>, ConnectError> {
         while !this.is_fresh() {
             let ended = this.ended.notified();
-            if !this.under_way.replace(true) {
-                // A task of its own: a request that goes away must not take the answer with it that others wait for.
-                // It ends when the system's resolver answers, which has its own time limit.
-                tokio::task::spawn_local(Self::ask(Rc::clone(this)));
+            let asked = this.asked.get().unwrap_or_else(|| Self::begin(this));
+            if this.found.borrow().addresses.is_empty() {
+                ended.await;
+            } else if timeout_at(asked + PATIENCE, ended).await.is_err() {
+                break;
             }
-            ended.await;
         }
         this.answer()
+    }
+
+    /// Begins a look-up, in a task of its own: a request that goes away must not take the answer with it that others wait
+    /// for. It ends when the system's resolver answers, which has its own time limit.
+    fn begin(this: &Rc<Self>) -> Instant {
+        let now = Instant::now();
+        this.asked.set(Some(now));
+        tokio::task::spawn_local(Self::ask(Rc::clone(this)));
+        now
     }
 
     fn is_fresh(&self) -> bool {
@@ -114,7 +129,29 @@ impl Name {
             }
             found.at = Some(Instant::now());
         }
-        this.under_way.set(false);
+        this.asked.set(None);
         this.ended.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_look_up_that_hangs_takes_no_known_address_away() {
+        let known: Rc<[SocketAddr]> = Rc::from([SocketAddr::from(([192, 0, 2, 1], 80))]);
+        let name = Rc::new(Name {
+            host: "app.test".to_owned(),
+            port: 80,
+            found: RefCell::new(Found {
+                addresses: Rc::clone(&known),
+                failure: None,
+                at: None,
+            }),
+            asked: Cell::new(Some(Instant::now() - PATIENCE)),
+            ended: Notify::new(),
+        });
+        assert_eq!(Name::look_up(&name).await.expect("the known one"), known);
     }
 }

@@ -22,6 +22,7 @@ use super::*;
 use crate::{
     config::settings::{Server, Upstream},
     policy::normalize::{Host, PathOptions, Target},
+    telemetry::metrics::Metrics,
 };
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -188,10 +189,17 @@ async fn send_to(
     target: &str,
     request: Outgoing,
 ) -> Result<Forwarded, ForwardError> {
+    let quota = Quota {
+        connections: 4,
+        meter: None,
+    };
+    upstreams.forward(destination(target)?, origin, request, quota).await
+}
+
+fn destination(target: &str) -> Result<Destination, ForwardError> {
     let target = Target::parse(target, PathOptions::default()).unwrap();
     let host = Host::parse("Example.com:8443").unwrap();
-    let destination = Destination::of(Permit::unjudged(&target, &host))?;
-    upstreams.forward(destination, origin, request, 4).await
+    Destination::of(Permit::unjudged(&target, &host))
 }
 
 async fn text(forwarded: Forwarded) -> String {
@@ -509,6 +517,31 @@ async fn a_switch_of_protocols_is_refused_unless_asked_for() {
             "{asked:?}: {failed:?}"
         );
     }
+}
+
+#[tokio::test(flavor = "local")]
+async fn tunnels_take_no_turn_from_requests_and_stay_counted_as_connections() {
+    const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n";
+    let server = RawOrigin::start(&[&[Act::Answer(SWITCH)]]).await;
+    let (upstreams, origin) = (Upstreams::default(), origin(settings(&[server.port])));
+    let meters = Metrics::new(1).meters([], [], ["app"]);
+    let meter = meters.upstream("app").unwrap();
+    let quota = Quota {
+        connections: 1,
+        meter: Some((meter, WorkerIndex::new(0))),
+    };
+    let mut tunnels = Vec::new();
+    for _ in 0..3 {
+        let request = Outgoing {
+            upgrade: Some(HeaderValue::from_static("websocket")),
+            ..get()
+        };
+        let destination = destination("/").unwrap();
+        tunnels.push(upstreams.forward(destination, &origin, request, quota).await.unwrap());
+    }
+    assert_eq!(meter.connections(), 3);
+    drop(tunnels);
+    assert_eq!(meter.connections(), 0);
 }
 
 #[tokio::test(flavor = "local")]

@@ -68,6 +68,23 @@ fn announced_trailers_pass_both_ways() {
 }
 
 #[test]
+fn trailers_that_a_rule_or_the_head_names_do_not_pass() {
+    let origin = Origin::answering(OK);
+    let stack = Stack::start(&Config {
+        rules: "[[rule]]\nid = \"no\"\naction = \"block\"\nexpression = 'any(http.request.headers[\"X-Debug\"][*] eq \"1\")'\n",
+        ..Config::to(origin.port)
+    });
+    let response = stack.ask(
+        "POST / HTTP/1.1\r\nHost: example.com\r\nX-Role: user\r\nX-Said: 1\r\n\
+         Trailer: X-Debug, X-Said, Cookie, X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n\
+         2\r\nok\r\n0\r\nX_Debug: 1\r\nX-Debug: 1\r\nX-Said: 2\r\nCookie: a=b\r\nX-Sum: 1\r\n\r\n",
+    );
+    assert_eq!(response.status, 200);
+    let received = origin.received().remove(0);
+    assert_eq!(received.trailers, [("x-sum".to_owned(), "1".to_owned())]);
+}
+
+#[test]
 fn the_client_is_told_to_continue_only_when_it_is_let_in() {
     let origin = Origin::answering(OK);
     let stack = Stack::start(&Config {

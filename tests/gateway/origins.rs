@@ -1,6 +1,12 @@
 //! Origins that are down, slow, several, or behind TLS.
 
-use std::{net::TcpListener, sync::Arc, thread};
+use std::{
+    io::Write,
+    net::TcpListener,
+    sync::{Arc, Mutex, mpsc},
+    thread,
+    time::Duration,
+};
 
 use crate::stack::{Config, OK, Origin, Stack, receive};
 
@@ -91,6 +97,41 @@ fn a_request_that_takes_too_long_as_a_whole_is_504() {
         ..Config::to(origin.port)
     });
     assert_eq!(stack.ask(GET).status, 504);
+}
+
+#[test]
+fn a_client_that_does_not_read_is_cut_when_its_time_is_up() {
+    let (cut, was_cut) = mpsc::channel();
+    let cut = Mutex::new(cut);
+    let origin = Origin::serving(move |client, _| {
+        receive(client);
+        client.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n");
+        while client.stream.get_mut().write_all(&[b'x'; 65536]).is_ok() {}
+        cut.lock().expect("not poisoned").send(()).expect("the test waits");
+    });
+    let stack = Stack::start(&Config {
+        more: "[limits]\ntotal_timeout = \"300ms\"\nmin_rate = 0",
+        ..Config::to(origin.port)
+    });
+    let mut client = stack.connect();
+    client.send(GET);
+    was_cut
+        .recv_timeout(Duration::from_secs(60))
+        .expect("the gateway lets go");
+    let records = stack.records();
+    assert_eq!(records[0]["portcullis.ending"], "timed_out", "{records:#?}");
+}
+
+#[test]
+fn a_malformed_request_is_told_what_is_wrong_with_it() {
+    let origin = Origin::answering(OK);
+    let response =
+        Stack::before(&origin).ask("GET /a%2Fb HTTP/1.1\r\nHost: example.com\r\nAccept: application/json\r\n\r\n");
+    let body: serde_json::Value = serde_json::from_slice(&response.body).expect("JSON");
+    assert_eq!(
+        body["detail"],
+        "The request breaks the rules of HTTP, or could be read in more than one way: encoded slash in the path."
+    );
 }
 
 #[test]

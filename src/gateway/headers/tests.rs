@@ -255,3 +255,33 @@ fn cookies_of_several_lines_become_one() {
     policy().prepare_for_rules(&mut lines, Trust::Untrusted);
     assert_eq!(shown(&lines), ["cookie: a=1; b=2; c=3"]);
 }
+
+#[test]
+fn trailers_that_could_be_headers_are_dropped_and_checksums_pass() {
+    let mut trailers = headers(&[
+        ("authorization", "Basic eDp5"),
+        ("content-type", "text/html"),
+        ("cookie", "a=b"),
+        ("host", "evil.test"),
+        ("if-none-match", "x"),
+        ("sec-fetch-site", "same-origin"),
+        ("user_agent", "browser"),
+        ("x-forwarded-for", "1.2.3.4"),
+        ("x-http-method-override", "DELETE"),
+        ("x_judged", "1"),
+        ("content-digest", "x"),
+        ("digest", "x"),
+        ("x-amz-checksum-crc32", "x"),
+        ("x-checksum", "x"),
+    ]);
+    policy().remove_from_trailers(&mut trailers, |name| name == "x-judged");
+    assert_eq!(
+        shown(&trailers),
+        [
+            "content-digest: x",
+            "digest: x",
+            "x-amz-checksum-crc32: x",
+            "x-checksum: x"
+        ]
+    );
+}

@@ -36,10 +36,12 @@ pub(super) struct Arrival<'c> {
     pub(super) started: Instant,
     pub(super) id: HeaderValue,
     pub(super) trust: Trust,
-    /// From the source to the client, both included.
-    pub(super) way: Result<Vec<Hop>, Malformed>,
     pub(super) client: Option<ClientFacts>,
+    client_from: DerivedFrom,
 }
+
+/// From the source to the client, both included.
+pub(super) type Way = Result<Vec<Hop>, Malformed>;
 
 /// A request in which nothing is left to interpretation.
 pub(super) struct Checked {
@@ -73,7 +75,7 @@ impl<'c> Arrival<'c> {
         terms: Rc<Terms>,
         headers: &HeaderMap,
         new_id: impl FnOnce() -> HeaderValue,
-    ) -> Self {
+    ) -> (Self, Way) {
         let snapshot = &*terms.snapshot;
         let trust = match snapshot.client_ip.trusts(connection.source) {
             true => Trust::Trusted,
@@ -84,20 +86,25 @@ impl<'c> Arrival<'c> {
             ip: client.ip,
             geo: snapshot.geo.facts(client.ip.addr()),
         });
-        Self {
+        let client_from = match &way {
+            Ok(way) if way.len() > 1 => DerivedFrom::Header,
+            Ok(_) | Err(_) => DerivedFrom::Source,
+        };
+        let arrival = Self {
             connection,
             received: SystemTime::now(),
             started: Instant::now(),
             id: request_id(headers, trust).cloned().unwrap_or_else(new_id),
             trust,
-            way,
             client,
+            client_from,
             terms,
-        }
+        };
+        (arrival, way)
     }
 
     /// Makes sure of the head, and finds its site. The hop-by-hop headers are gone afterwards: they are no facts.
-    pub(super) fn check(&self, parts: &mut Parts) -> Result<Checked, Rejected> {
+    pub(super) fn check(&self, way: Way, parts: &mut Parts) -> Result<Checked, Rejected> {
         let snapshot = &*self.terms.snapshot;
         self.check_size(parts)?;
         let head = head::check(parts, &snapshot.headers)?;
@@ -108,7 +115,7 @@ impl<'c> Arrival<'c> {
             site: Some(Arc::clone(&site)),
         };
         let target = head::target(parts, site.settings.paths).map_err(rejected)?;
-        let way = self.way.clone().map_err(|error| rejected(error.into()))?;
+        let way = way.map_err(|error| rejected(error.into()))?;
         let client = self
             .client
             .ok_or_else(|| rejected(Malformed::new("no client address").into()))?;
@@ -172,10 +179,7 @@ impl<'c> Arrival<'c> {
             peer: self.connection.peer,
             source: self.connection.source,
             client: self.client,
-            client_from: match &self.way {
-                Ok(way) if way.len() > 1 => DerivedFrom::Header,
-                Ok(_) | Err(_) => DerivedFrom::Source,
-            },
+            client_from: self.client_from,
             method: parts.method.as_str(),
             version: version(parts.version),
             tls: known.tls,
@@ -205,6 +209,7 @@ impl<'c> Arrival<'c> {
         Refusal {
             reason,
             status: None,
+            fault: None,
             rule: None,
             method,
             headers,

@@ -18,10 +18,11 @@ use crate::{
         failures::{Failure, upstream_failure},
         headers::{ForOrigin, remove_hop_by_hop_of_response},
         tunnel,
-        upload::BoundedBody,
+        upload::{BoundedBody, Trailers},
     },
     snapshot::CompiledSite,
-    upstream::{Answer, Destination, Forwarded, OriginBody, Outgoing, Tunnel, Upload},
+    telemetry::metrics::OpenTunnel,
+    upstream::{Answer, Destination, Forwarded, OriginBody, Outgoing, Quota, Tunnel, Upload},
 };
 
 impl Gateway {
@@ -49,9 +50,13 @@ impl Gateway {
             Err(failure) => return arrival.fail(&checked, &asker, record, failure),
         };
         record.upstream_took = Some(began.elapsed());
+        record.server = Some(forwarded.server);
         match (forwarded.answer, switching) {
             (Answer::Response(response), _) => Ok(arrival.pass(response, record, deadline)),
-            (Answer::Switched { head, tunnel }, Some(client)) => Ok(arrival.switch(head, tunnel, client, record)),
+            (Answer::Switched { head, tunnel }, Some(client)) => {
+                let open = self.telemetry.metrics().tunnel(self.telemetry.index());
+                Ok(arrival.switch(head, tunnel, client, record, open))
+            }
             (Answer::Switched { .. }, None) => arrival.fail(&checked, &asker, record, Failure::UNASKED_SWITCH),
         }
     }
@@ -64,17 +69,20 @@ impl Gateway {
         arrival: &Arrival<'_>,
         deadline: Option<Instant>,
     ) -> Result<Forwarded, Failure> {
-        let connections = arrival.terms.snapshot.settings.limits.upstream_connections;
+        let name = &site.origin.settings().name;
+        let meter = arrival.terms.upstream(name);
+        let quota = Quota {
+            connections: arrival.terms.snapshot.settings.limits.upstream_connections,
+            meter: meter.map(|meter| (meter, self.telemetry.index())),
+        };
         let began = Instant::now();
-        let asked = self.upstreams.forward(destination, &site.origin, outgoing, connections);
+        let asked = self.upstreams.forward(destination, &site.origin, outgoing, quota);
         let forwarded = match deadline {
             None => asked.await,
             Some(deadline) => timeout_at(deadline, asked)
                 .await
                 .map_err(|_elapsed| Failure::TOTAL_TIMEOUT)?,
         };
-        let name = &site.origin.settings().name;
-        let meter = arrival.terms.upstream(name);
         match forwarded {
             Ok(forwarded) => {
                 if let Some(meter) = meter {
@@ -148,11 +156,12 @@ impl Arrival<'_> {
             upgrade: checked.head.upgrade.as_ref(),
             accepts_trailers: checked.head.accepts_trailers,
         };
+        let trailers = Trailers::after(&parts.headers);
         self.terms.snapshot.headers.set_for_origin(&mut parts.headers, &facts);
         let body = match http_body::Body::is_end_stream(&body) {
             true => None,
             false => {
-                let bounded = BoundedBody::new(body, &self.terms.snapshot, record.uploaded.clone());
+                let bounded = BoundedBody::new(body, trailers, &self.terms.snapshot, record.uploaded.clone());
                 Some(Upload::new(bounded.ok_or(Failure::BODY_TOO_LARGE)?))
             }
         };
@@ -204,6 +213,7 @@ impl Arrival<'_> {
         tunnel: Tunnel,
         client: OnUpgrade,
         mut record: OpenRecord,
+        open: OpenTunnel,
     ) -> Response<AnswerBody> {
         record.status = Some(StatusCode::SWITCHING_PROTOCOLS);
         let mut headers = std::mem::take(head.headers_mut());
@@ -215,12 +225,11 @@ impl Arrival<'_> {
         }
         self.terms.dress(&mut headers, &self.id);
         // The connection that it belongs to ends it: no longer than a tunnel may be silent.
-        tokio::task::spawn_local(tunnel::run(
-            client,
-            tunnel,
-            self.terms.snapshot.settings.limits.tunnel_idle_timeout,
-            record,
-        ));
+        let idle = self.terms.snapshot.settings.limits.tunnel_idle_timeout;
+        tokio::task::spawn_local(async move {
+            tunnel::run(client, tunnel, idle, record).await;
+            drop(open);
+        });
         let mut response = Response::new(AnswerBody::none());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         *response.headers_mut() = headers;

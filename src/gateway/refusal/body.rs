@@ -1,8 +1,10 @@
 //! The bodies that need no template: RFC 9457 problem documents and plain text.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
-use super::values::{Values, phrase};
+use super::values::{Cause, Values, phrase};
 
 /// A problem document (RFC 9457), with members of our own.
 #[derive(Debug, Serialize)]
@@ -11,7 +13,7 @@ struct Problem<'a> {
     title: &'a str,
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'a str>,
+    detail: Option<Cow<'static, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     instance: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -36,7 +38,7 @@ pub(super) fn problem(values: &Values<'_>, error_docs: Option<&str>) -> Vec<u8> 
             None => phrase(values.status),
         },
         status: values.status.as_u16(),
-        detail: values.cause.map(|cause| cause.detail),
+        detail: values.cause.map(Cause::detail),
         instance: (!values.request_id.is_empty()).then(|| format!("/req/{}", values.request_id)),
         reason,
         error_code: values.cause.and_then(|cause| cause.error_code),
@@ -60,7 +62,7 @@ fn type_url(error_docs: &str, reason: Option<&str>) -> String {
 pub(super) fn plain(values: &Values<'_>) -> Vec<u8> {
     let mut text = format!("{} {}\n", values.status.as_u16(), phrase(values.status));
     if let Some(cause) = values.cause {
-        text += &format!("{}\n", cause.detail);
+        text += &format!("{}\n", cause.detail());
     }
     if let Some(rule) = values.rule {
         text += &format!("Rule: {rule}\n");

@@ -33,6 +33,8 @@ pub struct Refusal<'a> {
     /// The status for this case of a reason that has several (`too_large`: 413, 414, 431); `None`: the reason's usual.
     /// Of no effect on refusals by policy, whose status is the rule's or the site's.
     pub status: Option<StatusCode>,
+    /// What exactly is wrong with the request, in a few words; told with the reason.
+    pub fault: Option<&'static str>,
     /// What is told of the deciding rule.
     pub rule: Option<DecidingRule<'a>>,
     /// The request's method: HEAD gets no body.

@@ -43,6 +43,7 @@ fn refusal<'a>(reason: Reason, headers: &'a HeaderMap) -> Refusal<'a> {
     Refusal {
         reason,
         status: None,
+        fault: None,
         rule: Some(RULE),
         method: &Method::GET,
         headers,
@@ -208,6 +209,21 @@ fn only_what_is_disclosed_is_in_the_bodies() {
             }
         }
     }
+}
+
+#[test]
+fn what_exactly_is_wrong_is_told_with_the_reason_only() {
+    let headers = headers(&[("accept", "text/plain")]);
+    let malformed = Refusal {
+        fault: Some("no host"),
+        ..refusal(Reason::Malformed, &headers)
+    };
+    let told = |disclose| {
+        let answers = answers(|site| site.disclose = disclose);
+        text(&sent(answers.respond(&malformed))).contains("in more than one way: no host.\n")
+    };
+    assert!(told(Disclose::Reason));
+    assert!(!told(Disclose::Nothing));
 }
 
 #[test]

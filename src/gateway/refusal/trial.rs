@@ -52,6 +52,7 @@ fn hostile(reason: Reason, headers: &HeaderMap) -> Refusal<'_> {
     Refusal {
         reason,
         status: None,
+        fault: Some("trial\"fault"),
         rule: None,
         method: &Method::GET,
         headers,

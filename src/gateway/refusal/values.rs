@@ -35,7 +35,8 @@ pub(super) struct Values<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cause {
     pub(super) reason: Reason,
-    pub(super) detail: &'static str,
+    detail: &'static str,
+    fault: Option<&'static str>,
     pub(super) error_code: Option<u16>,
 }
 
@@ -44,7 +45,7 @@ impl<'a> Values<'a> {
         let words = words::words(refusal.reason);
         let (title, advice, cause) = match disclose {
             Disclose::Nothing => (phrase(status), advice_by_status(status), None),
-            Disclose::Reason | Disclose::Rule => (words.title, words.advice, Some(Cause::new(refusal.reason, &words))),
+            Disclose::Reason | Disclose::Rule => (words.title, words.advice, Some(Cause::new(refusal, &words))),
         };
         let rule = match disclose {
             Disclose::Rule => refusal.rule.map(|rule| rule.id),
@@ -75,7 +76,7 @@ impl<'a> Values<'a> {
         match variable {
             Variable::Status => Value::Number(self.status.as_u16()),
             Variable::Title => Value::Text(self.title.into()),
-            Variable::Detail => text(self.cause.map_or("", |cause| cause.detail)),
+            Variable::Detail => Value::Text(self.cause.map_or(Cow::Borrowed(""), Cause::detail)),
             Variable::Advice => Value::Text(self.advice.into()),
             Variable::Reason => text(self.cause.map_or("", |cause| cause.reason.as_str())),
             Variable::ErrorCode => self
@@ -93,11 +94,20 @@ impl<'a> Values<'a> {
 }
 
 impl Cause {
-    fn new(reason: Reason, words: &Words) -> Self {
+    fn new(refusal: &Refusal<'_>, words: &Words) -> Self {
         Self {
-            reason,
+            reason: refusal.reason,
             detail: words.detail,
+            fault: refusal.fault,
             error_code: words.error_code,
+        }
+    }
+
+    /// One sentence: what happened, and where it is known what exactly.
+    pub(super) fn detail(self) -> Cow<'static, str> {
+        match self.fault {
+            Some(fault) => format!("{}: {fault}.", self.detail.trim_end_matches('.')).into(),
+            None => self.detail.into(),
         }
     }
 }

@@ -20,6 +20,7 @@ mod mistakes;
 mod needle;
 mod parser;
 mod print;
+pub mod reads;
 mod request;
 mod sets;
 mod syntax;

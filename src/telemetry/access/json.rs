@@ -127,6 +127,9 @@ pub(super) fn end(line: &mut Line<'_>, response: &ResponseRecord<'_>, has_reason
     line.number("http.response.body.bytes", response.response_bytes);
     if let Some(upstream) = &response.upstream {
         line.text("portcullis.upstream", upstream.name);
+        if let Some(server) = upstream.server {
+            line.text("portcullis.upstream_server", server.to_string());
+        }
         if let Some(took) = upstream.took {
             line.number("portcullis.upstream_duration", nanoseconds(took));
         }

@@ -149,6 +149,7 @@ fn an_allowed_request_is_logged_with_its_rule_and_all_else() {
         response_bytes: 20,
         upstream: Some(UpstreamRecord {
             name: "app",
+            server: Some(&"http://192.0.2.9:3000"),
             took: Some(Duration::from_nanos(700)),
         }),
         ..ResponseRecord::default()
@@ -167,7 +168,8 @@ fn an_allowed_request_is_logged_with_its_rule_and_all_else() {
             r#""user_agent.original":"curl/8","http.request.referrer":"https://other.example/x","tls.version":"1.3","#,
             r#""tls.client.server_name":"example.com","portcullis.site":"main","portcullis.generation":3,"#,
             r#""http.response.status_code":201,"event.outcome":"success","http.request.body.bytes":10,"#,
-            r#""http.response.body.bytes":20,"portcullis.upstream":"app","portcullis.upstream_duration":700,"#,
+            r#""http.response.body.bytes":20,"portcullis.upstream":"app","#,
+            r#""portcullis.upstream_server":"http://192.0.2.9:3000","portcullis.upstream_duration":700,"#,
             r#""event.duration":1500}"#,
             "\n"
         )
@@ -201,6 +203,7 @@ fn an_origin_that_failed_is_an_allowed_request_with_a_reason() {
     };
     sent.response.upstream = Some(UpstreamRecord {
         name: "app",
+        server: None,
         took: Some(Duration::from_millis(12)),
     });
     assert_eq!(
