@@ -140,6 +140,11 @@ impl Activity {
         Some(self.at(since) + allowed)
     }
 
+    /// Whether the client has begun an HTTP/1 head and not ended it: there is nothing to end in good order then.
+    pub(super) fn is_within_head(&self) -> bool {
+        self.kind() == HttpKind::Http1 && !self.is_busy() && self.head_since.load(Ordering::Relaxed) > 0
+    }
+
     /// Until when the tail of a response may still be on its way, after a pause of `grace` as well: a connection that is
     /// being closed is not cut before.
     pub(super) fn tail_until(&self, grace: Duration) -> Instant {

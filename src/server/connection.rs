@@ -254,6 +254,8 @@ impl<G: Gate> Connection<G> {
                         }
                         clock.as_mut().reset(tail);
                     }
+                    // A grace would lengthen `header_timeout`: the rest of the head could still come, and be served.
+                    Some(_) if self.activity.is_within_head() => return Poll::Ready(Ended::ByClock),
                     Some(_) => {
                         closing = true;
                         connection.as_mut().close();
