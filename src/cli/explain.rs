@@ -244,7 +244,7 @@ fn derive(
     if let Some(ip) = ip {
         return Ok(ToldClient {
             facts: facts(ClientIp::new(*ip)),
-            from: "as stated with --ip".to_owned(),
+            from: "--ip".to_owned(),
             way: Vec::new(),
         });
     }
