@@ -144,6 +144,7 @@ fn an_allowed_request_leaves_exactly_this_record() {
             "http.request.body.bytes": 0,
             "http.response.body.bytes": 5,
             "portcullis.upstream": "app",
+            "portcullis.upstream_server": origin.url(),
         })
     );
     assert!(origin.received().contains("s3cret"), "the origin gets them");
