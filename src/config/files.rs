@@ -150,7 +150,7 @@ pub enum ReadError {
     /// A device, a socket, a pipe.
     #[error("it is not a regular file")]
     NotAFile,
-    /// Beyond [`LARGEST`].
+    /// Beyond the largest size that is read.
     #[error("it is larger than 256 MiB")]
     TooLarge,
     /// Bytes that are no UTF-8.

@@ -3,7 +3,7 @@
 //!
 //! Owns connections and their reuse, names and addresses of servers, TLS towards them, retries and the timeouts of all
 //! this; and the demo origin, which needs none of it. Refuses to know of clients, sites and rules; the target and the `Host` of a request come from the
-//! [`Permit`](crate::policy::decision::Permit) and from nowhere else.
+//! [`Permit`] and from nowhere else.
 //!
 //! Every worker has its own [`Upstreams`]: connections never cross threads, so nothing here needs a lock. They live
 //! outside the snapshot: a reload that leaves a server as it is keeps its connections.

@@ -4,7 +4,7 @@ use std::fmt::{Display, Write};
 
 use super::cells::Distribution;
 
-/// The media type of what [`Exposition`] writes.
+/// The media type of what the exposition writes.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What a family counts.
