@@ -1,11 +1,12 @@
 //! Every field there is: one table that the checker, the interpreter and the documentation read.
 
-use std::{borrow::Cow, net::IpAddr};
+use std::net::IpAddr;
 
+use bumpalo::Bump;
 use http::header;
 
 use super::{
-    request::{Input, form_decoded, is_named},
+    request::{Input, form_decoded, is_form_encoded, is_named},
     types::{Datum, Scalar, Type},
 };
 use crate::policy::{
@@ -28,6 +29,8 @@ pub struct Field {
     pub needs: Option<GeoFact>,
     /// Whether its values may be shown.
     pub secrecy: Secrecy,
+    /// What of the request it depends on.
+    pub reads: &'static [Fact],
     /// How it is read.
     pub read: Read,
 }
@@ -65,6 +68,41 @@ pub enum Sort {
     Category,
 }
 
+/// What a field depends on: the parts of a request that can be known or not on their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fact {
+    /// The time.
+    Now,
+    /// The site, with its hosts.
+    Site,
+    /// Whether the client speaks TLS.
+    Tls,
+    /// The version of HTTP.
+    Version,
+    /// The method.
+    Method,
+    /// The host.
+    Host,
+    /// The path, under the reading that is judged.
+    Path,
+    /// The query.
+    Query,
+    /// Path and query as sent.
+    RawTarget,
+    /// The header of this lower-case name.
+    Header(&'static str),
+    /// All headers, or the one that a key names.
+    Headers,
+    /// The client's address.
+    Client,
+    /// The client's country.
+    Country,
+    /// The client's continent.
+    Continent,
+    /// The client's autonomous system.
+    Asn,
+}
+
 /// A fact that only a configured source gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum GeoFact {
@@ -95,11 +133,11 @@ pub enum Read {
     /// An integer.
     Int(for<'a> fn(&Input<'a>) -> i64),
     /// Bytes.
-    String(for<'a> fn(&Input<'a>) -> Cow<'a, [u8]>),
+    String(for<'a> fn(&Input<'a>) -> &'a [u8]),
     /// An address.
     Ip(for<'a> fn(&Input<'a>) -> IpAddr),
     /// Strings in order.
-    Strings(for<'a> fn(&Input<'a>) -> Vec<Cow<'a, [u8]>>),
+    Strings(for<'a> fn(&Input<'a>) -> Datum<'a>),
     /// Names with strings.
     Map(&'static MapField),
 }
@@ -107,10 +145,10 @@ pub enum Read {
 /// How a map is read.
 #[derive(Debug)]
 pub struct MapField {
-    /// The strings under a name; none when it is missing.
-    pub lookup: for<'a> fn(&Input<'a>, &str) -> Vec<Cow<'a, [u8]>>,
-    /// All strings under all names.
-    pub values: for<'a> fn(&Input<'a>) -> Vec<Cow<'a, [u8]>>,
+    /// The array of strings under a name; `None` when it is missing.
+    pub lookup: for<'a> fn(&Input<'a>, &str) -> Option<Datum<'a>>,
+    /// The array of all strings under all names.
+    pub values: for<'a> fn(&Input<'a>) -> Datum<'a>,
 }
 
 impl Field {
@@ -138,7 +176,7 @@ impl Field {
             Read::Int(read) => Datum::Int(read(input)),
             Read::String(read) => Datum::Text(read(input)),
             Read::Ip(read) => Datum::Ip(read(input)),
-            Read::Strings(read) => Datum::strings(read(input)),
+            Read::Strings(read) => read(input),
             Read::Map(map) => Datum::Map(map, *input),
         }
     }
@@ -168,33 +206,35 @@ pub const SECRET_HEADERS: [&str; 8] = [
 const HEADERS: MapField = MapField {
     lookup: |input, name| {
         let lines = input.facts.headers.get_all(name).iter();
-        lines.map(|line| Cow::Borrowed(line.as_bytes())).collect()
+        present(lines.map(http::HeaderValue::as_bytes), input.arena)
     },
     values: |input| {
-        input
-            .facts
-            .headers
-            .values()
-            .map(|line| Cow::Borrowed(line.as_bytes()))
-            .collect()
+        let lines = input.facts.headers.values();
+        Datum::strings(lines.map(http::HeaderValue::as_bytes), input.arena)
     },
 };
 
 const ARGUMENTS: MapField = MapField {
     lookup: |input, name| {
         let named = input.arguments().filter(|(sent, _)| is_named(sent, name));
-        named.map(|(_, value)| Cow::Borrowed(value)).collect()
+        present(named.map(|(_, value)| value), input.arena)
     },
-    values: |input| input.arguments().map(|(_, value)| Cow::Borrowed(value)).collect(),
+    values: |input| Datum::strings(input.arguments().map(|(_, value)| value), input.arena),
 };
 
 const COOKIES: MapField = MapField {
     lookup: |input, name| {
         let named = input.cookies().filter(|(sent, _)| is_named(sent, name));
-        named.map(|(_, value)| Cow::Borrowed(value)).collect()
+        present(named.map(|(_, value)| value), input.arena)
     },
-    values: |input| input.cookies().map(|(_, value)| Cow::Borrowed(value)).collect(),
+    values: |input| Datum::strings(input.cookies().map(|(_, value)| value), input.arena),
 };
+
+/// The strings under a name that is there.
+fn present<'a>(strings: impl Iterator<Item = &'a [u8]>, arena: &'a Bump) -> Option<Datum<'a>> {
+    let mut strings = strings.peekable();
+    strings.peek().is_some().then(|| Datum::strings(strings, arena))
+}
 
 /// All fields, by name.
 pub static ALL: &[Field] = &[
@@ -202,160 +242,167 @@ pub static ALL: &[Field] = &[
         doc: "The Cookie header as sent; several lines are joined with `; `. `\"\"` when it is missing.",
         example: r#"http.cookie contains "beta=1""#,
         secrecy: Secrecy::Secret,
-        ..string("http.cookie", |input| input.joined_header(header::COOKIE, "; "))
+        ..string("http.cookie", &[Fact::Header("cookie")], |input| {
+            input.joined_header(header::COOKIE, "; ")
+        })
     },
     Field {
         doc: "The host, lower-cased, without port or trailing dot.",
         example: r#"http.host in {"example.com" "www.example.com"}"#,
         sort: Sort::Host,
-        ..string("http.host", |input| text(input.facts.host.name.as_str()))
+        ..string("http.host", &[Fact::Host], |input| text(input.facts.host.name.as_str()))
     },
     Field {
         doc: "The Referer header as sent, the first one if there are several; `\"\"` when it is missing. \
               To compare its host, use `portcullis.referer.host`.",
         example: r#"http.referer eq """#,
-        ..string("http.referer", |input| {
-            Cow::Borrowed(input.first_header(header::REFERER))
+        ..string("http.referer", &[Fact::Header("referer")], |input| {
+            input.first_header(header::REFERER)
         })
     },
     Field {
         doc: "The cookies by name, with their values as sent. A name is compared as sent and percent-decoded.",
         example: r#"any(http.request.cookies["session"][*] eq "test")"#,
         secrecy: Secrecy::Secret,
-        ..map("http.request.cookies", &COOKIES)
+        ..map("http.request.cookies", &[Fact::Header("cookie")], &COOKIES)
     },
     Field {
         doc: "The whole URL: scheme, host without port, path and query.",
         example: r#"http.request.full_uri wildcard "https://*.example.com/private/*""#,
-        ..string("http.request.full_uri", |input| {
-            owned(format!("{}://{}{}", input.scheme(), input.facts.host.name, input.uri()))
-        })
+        ..string(
+            "http.request.full_uri",
+            &[Fact::Tls, Fact::Host, Fact::Path, Fact::Query],
+            |input| {
+                let (scheme, host, uri) = (input.scheme(), &input.facts.host.name, input.uri());
+                made(input, format_args!("{scheme}://{host}{uri}"))
+            },
+        )
     },
     Field {
         doc: "The headers by lower-case name, each with the values of its lines. Hop-by-hop headers are none.",
         example: r#"any(http.request.headers["x-requested-with"][*] eq "XMLHttpRequest")"#,
         secrecy: Secrecy::SomeKeys,
-        ..map("http.request.headers", &HEADERS)
+        ..map("http.request.headers", &[Fact::Headers], &HEADERS)
     },
     Field {
         doc: "The names of the headers, in lower case; a name that occurs twice is there once.",
         example: r#"any(http.request.headers.names[*] eq "x-debug")"#,
         sort: Sort::Lower,
-        ..strings("http.request.headers.names", |input| {
-            input.facts.headers.keys().map(|name| text(name.as_str())).collect()
+        ..strings("http.request.headers.names", &[Fact::Headers], |input| {
+            let names = input.facts.headers.keys();
+            Datum::strings(names.map(|name| name.as_str().as_bytes()), input.arena)
         })
     },
     Field {
         doc: "The values of all headers.",
         example: r#"any(http.request.headers.values[*] contains "${jndi:")"#,
         secrecy: Secrecy::Secret,
-        ..strings("http.request.headers.values", HEADERS.values)
+        ..strings("http.request.headers.values", &[Fact::Headers], HEADERS.values)
     },
     Field {
         doc: "The method, in upper case; others are refused.",
         example: r#"http.request.method in {"PUT" "DELETE"}"#,
         sort: Sort::Method,
-        ..string("http.request.method", |input| text(input.facts.method))
+        ..string("http.request.method", &[Fact::Method], |input| text(input.facts.method))
     },
     Field {
         doc: "When the request came, in seconds since 1970; the same as `portcullis.now`.",
         example: "http.request.timestamp.sec gt 1798761600",
-        ..int("http.request.timestamp.sec", |input| input.facts.now.0)
+        ..int("http.request.timestamp.sec", &[Fact::Now], |input| input.facts.now.0)
     },
     Field {
         doc: "Path and query: the canonical path, the query as sent.",
         example: r#"http.request.uri contains "/download?file=""#,
         sort: Sort::Target,
-        ..string("http.request.uri", |input| match input.uri() {
-            Cow::Borrowed(uri) => text(uri),
-            Cow::Owned(uri) => owned(uri),
+        ..string("http.request.uri", &[Fact::Path, Fact::Query], |input| {
+            text(input.uri())
         })
     },
     Field {
         doc: "The query's arguments by name, with their values as sent (see `url_decode`). A name is compared as sent and \
               decoded, since the application decodes it too.",
         example: r#"any(http.request.uri.args["debug"][*] eq "1")"#,
-        ..map("http.request.uri.args", &ARGUMENTS)
+        ..map("http.request.uri.args", &[Fact::Query], &ARGUMENTS)
     },
     Field {
         doc: "The names of the query's arguments, decoded.",
         example: r#"any(http.request.uri.args.names[*] eq "debug")"#,
-        ..strings("http.request.uri.args.names", |input| {
-            input
-                .arguments()
-                .map(|(name, _)| Cow::Owned(form_decoded(name)))
-                .collect()
+        ..strings("http.request.uri.args.names", &[Fact::Query], |input| {
+            let names = input.arguments();
+            Datum::strings(names.map(|(name, _)| decoded_name(name, input.arena)), input.arena)
         })
     },
     Field {
         doc: "The values of the query's arguments, as sent (see `url_decode`).",
         example: r#"any(url_decode(http.request.uri.args.values[*])[*] contains "<script")"#,
-        ..strings("http.request.uri.args.values", ARGUMENTS.values)
+        ..strings("http.request.uri.args.values", &[Fact::Query], ARGUMENTS.values)
     },
     Field {
         doc: "The canonical path: unreserved characters decoded, `//` merged, dot segments removed. A path that an origin \
               could read in another way is judged under every reading.",
         example: r#"starts_with(http.request.uri.path, "/admin/")"#,
         sort: Sort::Path,
-        ..string("http.request.uri.path", |input| text(input.path))
+        ..string("http.request.uri.path", &[Fact::Path], |input| text(input.path))
     },
     Field {
         doc: "What follows the last dot of the path's last segment, in lower case; `\"\"` when there is no dot.",
         example: r#"http.request.uri.path.extension in {"php" "asp"}"#,
         sort: Sort::Extension,
-        ..string("http.request.uri.path.extension", |input| {
+        ..string("http.request.uri.path.extension", &[Fact::Path], |input| {
             let extension = input.extension();
-            if extension.bytes().any(|b| b.is_ascii_uppercase()) {
-                owned(extension.to_ascii_lowercase())
-            } else {
-                text(extension)
-            }
+            lowered(extension.as_bytes(), input.arena)
         })
     },
     Field {
         doc: "The query as sent, without its `?`.",
         example: r#"http.request.uri.query contains "union+select""#,
-        ..string("http.request.uri.query", |input| text(input.facts.target.query()))
+        ..string("http.request.uri.query", &[Fact::Query], |input| {
+            text(input.facts.target.query())
+        })
     },
     Field {
         doc: "`HTTP/1.0`, `HTTP/1.1` or `HTTP/2`.",
         example: r#"http.request.version eq "HTTP/1.0""#,
         sort: Sort::Version,
-        ..string("http.request.version", |input| text(input.facts.version.as_str()))
+        ..string("http.request.version", &[Fact::Version], |input| {
+            text(input.facts.version.as_str())
+        })
     },
     Field {
         doc: "The User-Agent header as sent, the first one if there are several; `\"\"` when it is missing.",
         example: r#"lower(http.user_agent) contains "curl/""#,
-        ..string("http.user_agent", |input| {
-            Cow::Borrowed(input.first_header(header::USER_AGENT))
+        ..string("http.user_agent", &[Fact::Header("user-agent")], |input| {
+            input.first_header(header::USER_AGENT)
         })
     },
     Field {
         doc: "The X-Forwarded-For header; several lines are joined with `, `. `\"\"` when it is missing. \
               Anyone can send it: who is really asking is `ip.src`.",
         example: r#"http.x_forwarded_for ne """#,
-        ..string("http.x_forwarded_for", |input| {
+        ..string("http.x_forwarded_for", &[Fact::Header("x-forwarded-for")], |input| {
             input.joined_header(header::HeaderName::from_static("x-forwarded-for"), ", ")
         })
     },
     Field {
         doc: "Who is asking: the client's address, after trusted proxies. An IPv4-mapped address is the IPv4 address.",
         example: "ip.src in {203.0.113.0/24 2001:db8::/32}",
-        ..ip("ip.src", |input| input.facts.client.ip.addr())
+        ..ip("ip.src", &[Fact::Client], |input| input.facts.client.ip.addr())
     },
     Field {
         doc: "The number of the client's autonomous system; 0 when it is unknown.",
         example: "ip.src.asnum in {64496 64500..64510}",
         sort: Sort::Asn,
         needs: Some(GeoFact::Asn),
-        ..int("ip.src.asnum", |input| i64::from(input.facts.client.geo.asn))
+        ..int("ip.src.asnum", &[Fact::Asn], |input| {
+            i64::from(input.facts.client.geo.asn)
+        })
     },
     Field {
         doc: "The client's continent: `AF`, `AN`, `AS`, `EU`, `NA`, `OC`, `SA`; `XX` when it is unknown.",
         example: r#"ip.src.continent eq "EU""#,
         sort: Sort::Continent,
         needs: Some(GeoFact::Continent),
-        ..string("ip.src.continent", |input| {
+        ..string("ip.src.continent", &[Fact::Continent], |input| {
             text(input.facts.client.geo.continent.as_str())
         })
     },
@@ -364,97 +411,129 @@ pub static ALL: &[Field] = &[
         example: r#"not ip.src.country in {"DE" "AT" "CH"}"#,
         sort: Sort::Country,
         needs: Some(GeoFact::Country),
-        ..string("ip.src.country", |input| text(input.facts.client.geo.country.as_str()))
+        ..string("ip.src.country", &[Fact::Country], |input| {
+            text(input.facts.client.geo.country.as_str())
+        })
     },
     Field {
         doc: "Whether the client's country is a member of the European Union; false when it is unknown.",
         example: "ip.src.is_in_european_union",
         needs: Some(GeoFact::Country),
-        ..bool("ip.src.is_in_european_union", |input| {
+        ..bool("ip.src.is_in_european_union", &[Fact::Country], |input| {
             countries::is_in_european_union(input.facts.client.geo.country)
         })
     },
     Field {
         doc: "When the request came, in seconds since 1970.",
         example: "portcullis.now lt 1798761600",
-        ..int("portcullis.now", |input| input.facts.now.0)
+        ..int("portcullis.now", &[Fact::Now], |input| input.facts.now.0)
     },
     Field {
         doc: "The host that the Referer leads to, parsed as browsers do, in lower case; `\"\"` when there is none.",
         example: r#"portcullis.referer.host eq "partner.example""#,
         sort: Sort::Host,
-        ..string("portcullis.referer.host", |input| {
-            input
-                .referer_host()
-                .map_or(Cow::Borrowed(b""), |host| owned(host.as_str()))
+        ..string("portcullis.referer.host", &[Fact::Header("referer")], |input| {
+            input.referer_host().map_or(b"", str::as_bytes)
         })
     },
     Field {
         doc: "Whether the Referer leads to the request's own host or to one that the site names.",
         example: r#"http.referer ne "" and not portcullis.referer.is_own"#,
-        ..bool("portcullis.referer.is_own", |input| input.referer_is_own())
+        ..bool(
+            "portcullis.referer.is_own",
+            &[Fact::Header("referer"), Fact::Host, Fact::Site],
+            |input| input.referer_is_own(),
+        )
     },
     Field {
         doc: "The name of the site that the host leads to.",
         example: r#"portcullis.site eq "main""#,
         sort: Sort::Site,
-        ..string("portcullis.site", |input| text(&input.facts.site.name))
+        ..string("portcullis.site", &[Fact::Site], |input| text(&input.facts.site.name))
     },
     Field {
         doc: "What the catalogue of user agents says of `http.user_agent`; `\"\"` when it says nothing.",
         example: r#"portcullis.user_agent.category eq "ai_crawler""#,
         sort: Sort::Category,
-        ..string("portcullis.user_agent.category", |input| {
-            let category = Catalogue::shipped().category(input.first_header(header::USER_AGENT));
-            text(category.map_or("", Category::as_str))
-        })
+        ..string(
+            "portcullis.user_agent.category",
+            &[Fact::Header("user-agent")],
+            |input| {
+                let category = Catalogue::shipped().category(input.first_header(header::USER_AGENT));
+                text(category.map_or("", Category::as_str))
+            },
+        )
     },
     Field {
         doc: "The whole URL: path and query as sent, the host with its port.",
         example: r#"raw.http.request.full_uri contains "%2e""#,
-        ..string("raw.http.request.full_uri", |input| {
-            let facts = input.facts;
-            owned(format!(
-                "{}://{}{}",
-                input.scheme(),
-                facts.host.authority(),
-                facts.target.raw()
-            ))
-        })
+        ..string(
+            "raw.http.request.full_uri",
+            &[Fact::Tls, Fact::Host, Fact::RawTarget],
+            |input| {
+                let facts = input.facts;
+                let (scheme, host, uri) = (input.scheme(), facts.host.authority(), facts.target.raw());
+                made(input, format_args!("{scheme}://{host}{uri}"))
+            },
+        )
     },
     Field {
         doc: "Path and query as sent.",
         example: r#"raw.http.request.uri contains "/./""#,
         sort: Sort::Target,
-        ..string("raw.http.request.uri", |input| text(input.facts.target.raw()))
+        ..string("raw.http.request.uri", &[Fact::RawTarget], |input| {
+            text(input.facts.target.raw())
+        })
     },
     Field {
         doc: "The path as sent. What is forwarded is the canonical path: locks belong on `http.request.uri.path`.",
         example: r#"raw.http.request.uri.path contains "//""#,
         sort: Sort::Target,
-        ..string("raw.http.request.uri.path", |input| text(input.facts.target.raw_path()))
+        ..string("raw.http.request.uri.path", &[Fact::RawTarget], |input| {
+            text(input.facts.target.raw_path())
+        })
     },
     Field {
         doc: "The query as sent, without its `?`; queries are never rewritten.",
         example: r#"raw.http.request.uri.query contains "%00""#,
-        ..string("raw.http.request.uri.query", |input| text(input.raw_query()))
+        ..string("raw.http.request.uri.query", &[Fact::RawTarget], |input| {
+            text(input.raw_query())
+        })
     },
     Field {
         doc: "Whether the client speaks TLS: to us, or to a trusted proxy that says so.",
         example: "not ssl",
-        ..bool("ssl", |input| input.facts.tls)
+        ..bool("ssl", &[Fact::Tls], |input| input.facts.tls)
     },
 ];
 
-fn text(text: &str) -> Cow<'_, [u8]> {
-    Cow::Borrowed(text.as_bytes())
+fn text(text: &str) -> &[u8] {
+    text.as_bytes()
 }
 
-fn owned<'a>(text: impl Into<String>) -> Cow<'a, [u8]> {
-    Cow::Owned(text.into().into_bytes())
+fn made<'a>(input: &Input<'a>, parts: std::fmt::Arguments<'_>) -> &'a [u8] {
+    bumpalo::format!(in input.arena, "{}", parts).into_bump_str().as_bytes()
 }
 
-const fn field(name: &'static str, read: Read) -> Field {
+fn decoded_name<'a>(name: &'a [u8], arena: &'a Bump) -> &'a [u8] {
+    if is_form_encoded(name) {
+        bumpalo::collections::Vec::from_iter_in(form_decoded(name), arena).into_bump_slice()
+    } else {
+        name
+    }
+}
+
+/// The text with its ASCII letters in lower case, copied only if that changes it.
+pub(super) fn lowered<'a>(text: &'a [u8], arena: &'a Bump) -> &'a [u8] {
+    if !text.iter().any(u8::is_ascii_uppercase) {
+        return text;
+    }
+    let copy = arena.alloc_slice_copy(text);
+    copy.make_ascii_lowercase();
+    copy
+}
+
+const fn field(name: &'static str, reads: &'static [Fact], read: Read) -> Field {
     Field {
         name,
         doc: "",
@@ -462,30 +541,31 @@ const fn field(name: &'static str, read: Read) -> Field {
         sort: Sort::Any,
         needs: None,
         secrecy: Secrecy::Open,
+        reads,
         read,
     }
 }
 
-const fn string(name: &'static str, read: for<'a> fn(&Input<'a>) -> Cow<'a, [u8]>) -> Field {
-    field(name, Read::String(read))
+const fn string(name: &'static str, reads: &'static [Fact], read: for<'a> fn(&Input<'a>) -> &'a [u8]) -> Field {
+    field(name, reads, Read::String(read))
 }
 
-const fn strings(name: &'static str, read: for<'a> fn(&Input<'a>) -> Vec<Cow<'a, [u8]>>) -> Field {
-    field(name, Read::Strings(read))
+const fn strings(name: &'static str, reads: &'static [Fact], read: for<'a> fn(&Input<'a>) -> Datum<'a>) -> Field {
+    field(name, reads, Read::Strings(read))
 }
 
-const fn int(name: &'static str, read: for<'a> fn(&Input<'a>) -> i64) -> Field {
-    field(name, Read::Int(read))
+const fn int(name: &'static str, reads: &'static [Fact], read: for<'a> fn(&Input<'a>) -> i64) -> Field {
+    field(name, reads, Read::Int(read))
 }
 
-const fn bool(name: &'static str, read: for<'a> fn(&Input<'a>) -> bool) -> Field {
-    field(name, Read::Bool(read))
+const fn bool(name: &'static str, reads: &'static [Fact], read: for<'a> fn(&Input<'a>) -> bool) -> Field {
+    field(name, reads, Read::Bool(read))
 }
 
-const fn ip(name: &'static str, read: for<'a> fn(&Input<'a>) -> IpAddr) -> Field {
-    field(name, Read::Ip(read))
+const fn ip(name: &'static str, reads: &'static [Fact], read: for<'a> fn(&Input<'a>) -> IpAddr) -> Field {
+    field(name, reads, Read::Ip(read))
 }
 
-const fn map(name: &'static str, read: &'static MapField) -> Field {
-    field(name, Read::Map(read))
+const fn map(name: &'static str, reads: &'static [Fact], read: &'static MapField) -> Field {
+    field(name, reads, Read::Map(read))
 }

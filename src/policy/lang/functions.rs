@@ -1,5 +1,7 @@
 //! Every function there is: one table that the checker, the interpreter and the documentation read.
 
+use bumpalo::Bump;
+
 use super::{
     ast::{Base, Literal, Quantifier, Value},
     elsewhere, transform as t,
@@ -59,7 +61,7 @@ pub enum Body {
         /// The type of the result.
         returns: Type,
         /// The result; `None` is absent.
-        call: for<'a> fn(&[Datum<'a>]) -> Option<Datum<'a>>,
+        call: for<'a> fn(&[Datum<'a>], &'a Bump) -> Option<Datum<'a>>,
     },
 }
 
@@ -146,7 +148,7 @@ const fn of(
     name: &'static str,
     parameters: &'static [Parameter],
     returns: Type,
-    call: for<'a> fn(&[Datum<'a>]) -> Option<Datum<'a>>,
+    call: for<'a> fn(&[Datum<'a>], &'a Bump) -> Option<Datum<'a>>,
 ) -> Function {
     Function {
         name,

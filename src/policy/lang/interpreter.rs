@@ -1,11 +1,15 @@
 //! Asks a checked expression about a request. Total: it cannot fail, and its depth is bounded by the parser's.
+//!
+//! What the language means is written here, as plainly as it can be. The compiled plan must come to the same outcomes, and
+//! asks here for whatever it has no index for.
 
-use std::borrow::Cow;
+use bumpalo::collections::Vec;
 
 use super::{
     ast::{Base, Call, Comparison, Elementwise, Literal, Logic, Predicate, Quantifier, Set, Step, Test, Value},
     functions::Body,
     request::Input,
+    truth::Truth,
     types::{Datum, Type},
 };
 use crate::policy::{
@@ -14,17 +18,32 @@ use crate::policy::{
 };
 
 /// Whether it holds.
-pub(super) fn holds<'a>(predicate: &'a Predicate, input: &Input<'a>) -> bool {
+pub(in crate::policy) fn holds<'a, T: Truth>(predicate: &'a Predicate, input: &Input<'a>) -> T {
     match predicate {
-        Predicate::Constant(value) => *value,
-        Predicate::Not(inner) => !holds(inner, input),
-        Predicate::Group(Logic::And, parts) => parts.iter().all(|part| holds(part, input)),
-        Predicate::Group(Logic::Or, parts) => parts.iter().any(|part| holds(part, input)),
-        Predicate::Group(Logic::Xor, parts) => parts.iter().fold(false, |odd, part| odd ^ holds(part, input)),
-        Predicate::Compare(comparison) => passes(comparison, input),
-        Predicate::Holds(value) => is_true(self::value(value, input).as_ref()),
-        Predicate::Quantified(quantifier, each) => quantified(*quantifier, outcomes(each, input).as_deref()),
+        Predicate::Constant(value) => T::known(*value),
+        Predicate::Not(inner) => holds::<T>(inner, input).negated(),
+        Predicate::Group(Logic::And, parts) => T::all(parts.iter().map(|part| holds(part, input))),
+        Predicate::Group(Logic::Or, parts) => T::any(parts.iter().map(|part| holds(part, input))),
+        Predicate::Group(Logic::Xor, parts) => {
+            let parts = parts.iter().map(|part| holds::<T>(part, input));
+            parts.fold(T::known(false), T::xor)
+        }
+        Predicate::Compare(Comparison { value, .. }) | Predicate::Holds(value) => tell(value, predicate, input),
+        Predicate::Quantified(_, each) => tell(subject(each), predicate, input),
     }
+}
+
+/// The truth of a predicate about one value.
+fn tell<'a, T: Truth>(value: &Value, predicate: &'a Predicate, input: &Input<'a>) -> T {
+    if T::MAY_BE_UNKNOWN && input.unknown.touches(value) {
+        return T::unknown();
+    }
+    T::known(match predicate {
+        Predicate::Compare(comparison) => passes(comparison, input),
+        Predicate::Holds(value) => is_true(self::value(value, input)),
+        Predicate::Quantified(quantifier, each) => quantified(*quantifier, each, input),
+        Predicate::Constant(_) | Predicate::Not(_) | Predicate::Group(..) => false,
+    })
 }
 
 pub(super) fn passes<'a>(comparison: &'a Comparison, input: &Input<'a>) -> bool {
@@ -34,47 +53,46 @@ pub(super) fn passes<'a>(comparison: &'a Comparison, input: &Input<'a>) -> bool 
         && let Base::Call(lower) = &comparison.value.base
         && let [text] = lower.arguments.as_slice()
     {
-        return matches!(value(text, input), Some(Datum::Text(text)) if any_case.is_match(&text[..]));
+        return matches!(value(text, input), Some(Datum::Text(text)) if any_case.is_match(text));
     }
     value(&comparison.value, input).is_some_and(|datum| test(&comparison.test, &datum))
 }
 
-pub(super) fn is_true(datum: Option<&Datum<'_>>) -> bool {
+fn is_true(datum: Option<Datum<'_>>) -> bool {
     matches!(datum, Some(Datum::Bool(true)))
 }
 
 /// Of an absent array, nothing holds.
-pub(super) fn quantified(quantifier: Quantifier, outcomes: Option<&[bool]>) -> bool {
-    outcomes.is_some_and(|outcomes| match quantifier {
-        Quantifier::Any => outcomes.contains(&true),
-        Quantifier::All => !outcomes.contains(&false),
-    })
-}
-
-/// The outcome for each element; `None` when the array is absent.
-pub(super) fn outcomes<'a>(each: &'a Elementwise, input: &Input<'a>) -> Option<Vec<bool>> {
-    match each {
-        Elementwise::Not(inner) => Some(outcomes(inner, input)?.into_iter().map(|outcome| !outcome).collect()),
-        Elementwise::Compare(comparison) => {
-            let elements = elements(value(&comparison.value, input)?)?;
-            Some(elements.iter().map(|element| test(&comparison.test, element)).collect())
-        }
-        Elementwise::Holds(array) => {
-            let elements = elements(value(array, input)?)?;
-            Some(elements.iter().map(|element| is_true(Some(element))).collect())
-        }
+pub(super) fn quantified<'a>(quantifier: Quantifier, each: &'a Elementwise, input: &Input<'a>) -> bool {
+    let Some(Datum::Array(elements)) = value(subject(each), input) else {
+        return false;
+    };
+    let mut elements = elements.iter();
+    match quantifier {
+        Quantifier::Any => elements.any(|element| holds_of(each, element)),
+        Quantifier::All => elements.all(|element| holds_of(each, element)),
     }
 }
 
-fn elements(datum: Datum<'_>) -> Option<Vec<Datum<'_>>> {
-    match datum {
-        Datum::Array(elements) => Some(elements),
-        Datum::Bool(_) | Datum::Int(_) | Datum::Text(_) | Datum::Ip(_) | Datum::Map(..) | Datum::Absent => None,
+/// The array that the elements come from.
+pub(in crate::policy) fn subject(each: &Elementwise) -> &Value {
+    match each {
+        Elementwise::Not(inner) => subject(inner),
+        Elementwise::Compare(comparison) => &comparison.value,
+        Elementwise::Holds(value) => value,
+    }
+}
+
+fn holds_of(each: &Elementwise, element: &Datum<'_>) -> bool {
+    match each {
+        Elementwise::Not(inner) => !holds_of(inner, element),
+        Elementwise::Compare(comparison) => test(&comparison.test, element),
+        Elementwise::Holds(_) => is_true(Some(*element)),
     }
 }
 
 /// What a value is for this request; `None` when it is absent.
-pub(super) fn value<'a>(value: &'a Value, input: &Input<'a>) -> Option<Datum<'a>> {
+pub(in crate::policy) fn value<'a>(value: &'a Value, input: &Input<'a>) -> Option<Datum<'a>> {
     let base = match &value.base {
         Base::Field(field) => field.value(input),
         Base::Call(call) => self::call(call, input)?,
@@ -86,7 +104,7 @@ pub(super) fn value<'a>(value: &'a Value, input: &Input<'a>) -> Option<Datum<'a>
 fn written(literal: &Literal) -> Datum<'_> {
     match literal {
         Literal::Int(value) => Datum::Int(*value),
-        Literal::Text(text) => Datum::Text(Cow::Borrowed(text)),
+        Literal::Text(text) => Datum::Text(text),
         Literal::Ip(address) => Datum::Ip(*address),
         Literal::Bool(value) => Datum::Bool(*value),
     }
@@ -94,13 +112,10 @@ fn written(literal: &Literal) -> Datum<'_> {
 
 fn step<'a>(datum: Datum<'a>, step: &Step) -> Option<Datum<'a>> {
     match (step, datum) {
-        (Step::Key(key), Datum::Map(map, input)) => {
-            let strings = (map.lookup)(&input, key);
-            (!strings.is_empty()).then(|| Datum::strings(strings))
-        }
-        (Step::Index(index), Datum::Array(elements)) => match elements.into_iter().nth(*index) {
+        (Step::Key(key), Datum::Map(map, input)) => (map.lookup)(&input, key),
+        (Step::Index(index), Datum::Array(elements)) => match elements.get(*index) {
             Some(Datum::Absent) | None => None,
-            present => present,
+            Some(present) => Some(*present),
         },
         (Step::Each, array @ Datum::Array(_)) => Some(array),
         (Step::Key(_) | Step::Index(_) | Step::Each, _) => None,
@@ -111,37 +126,37 @@ fn call<'a>(call: &'a Call, input: &Input<'a>) -> Option<Datum<'a>> {
     let Body::Of { call: function, .. } = call.function.body else {
         return None;
     };
-    let mut arguments = Vec::with_capacity(call.arguments.len());
+    let mut arguments = Vec::with_capacity_in(call.arguments.len(), input.arena);
     for argument in &call.arguments {
         arguments.push(value(argument, input)?);
     }
     if !matches!(call.arguments.first().map(|first| first.ty), Some(Type::Each(_))) {
-        return function(&arguments);
+        return function(&arguments, input.arena);
     }
-    let first = arguments
-        .first_mut()
-        .map(|first| std::mem::replace(first, Datum::Absent))?;
-    let results = elements(first)?.into_iter().map(|element| {
+    let Some(Datum::Array(elements)) = arguments.first().copied() else {
+        return None;
+    };
+    let results = elements.iter().map(|element| {
         if let (Some(first), false) = (arguments.first_mut(), matches!(element, Datum::Absent)) {
-            *first = element;
-            function(&arguments).unwrap_or(Datum::Absent)
+            *first = *element;
+            function(&arguments, input.arena).unwrap_or(Datum::Absent)
         } else {
             Datum::Absent
         }
     });
-    Some(Datum::Array(results.collect()))
+    Some(Datum::array(results, input.arena))
 }
 
 /// Whether a value passes. One of another type than the test is for passes none; the checker rules that out.
-pub(super) fn test(test: &Test, datum: &Datum<'_>) -> bool {
+pub(in crate::policy) fn test(test: &Test, datum: &Datum<'_>) -> bool {
     match (test, datum) {
-        (Test::Relation(relation, Literal::Text(right)), Datum::Text(left)) => relation.holds(left[..].cmp(right)),
+        (Test::Relation(relation, Literal::Text(right)), Datum::Text(left)) => relation.holds((*left).cmp(right)),
         (Test::Relation(relation, Literal::Int(right)), Datum::Int(left)) => relation.holds(left.cmp(right)),
         (Test::Relation(relation, Literal::Ip(right)), Datum::Ip(left)) => relation.holds(left.cmp(right)),
         (Test::Contains(needle), Datum::Text(text)) => needle.is_in(text),
         (Test::Matches(regex), Datum::Text(text)) => regex.is_match(text),
         (Test::Wildcard(wildcard), Datum::Text(text)) => wildcard.matches(text),
-        (Test::In(Set::Text { set, .. }), Datum::Text(text)) => set.contains(&text[..]),
+        (Test::In(Set::Text { set, .. }), Datum::Text(text)) => set.contains(*text),
         (Test::In(set @ Set::Int { .. }), Datum::Int(value)) => set.contains_int(*value),
         (Test::In(Set::Ip { set, .. }), Datum::Ip(address)) => set.contains(*address),
         (Test::InList(list), datum) => is_listed(list, datum),

@@ -5,6 +5,8 @@
 
 use std::{fmt, sync::Arc};
 
+use bumpalo::Bump;
+
 pub mod ast;
 mod check;
 mod diagnostics;
@@ -13,7 +15,7 @@ mod environment;
 pub mod fields;
 pub mod functions;
 mod impossible;
-mod interpreter;
+pub(super) mod interpreter;
 mod lexer;
 mod literals;
 mod mistakes;
@@ -21,11 +23,12 @@ mod needle;
 mod parser;
 mod print;
 pub mod reads;
-mod request;
+pub(super) mod request;
 mod sets;
 mod syntax;
 mod trace;
 mod transform;
+mod truth;
 pub mod types;
 mod values;
 mod wildcard;
@@ -44,6 +47,7 @@ pub use parser::MAX_DEPTH;
 pub use print::{quoted, quoted_regex};
 pub use request::Input;
 pub use trace::Trace;
+pub use truth::{Kleene, Truth, Unknown, UnknownHeaders};
 pub use wildcard::{Case, Wildcard, WildcardError};
 
 use super::facts::RequestFacts;
@@ -77,12 +81,19 @@ impl Expression {
 
     /// Whether it matches, with `path` as the reading of the target's path.
     pub fn matches(&self, facts: &RequestFacts<'_>, path: &str) -> bool {
-        interpreter::holds(&self.root, &Input { facts, path })
+        let arena = Bump::new();
+        self.truth(&Input::new(facts, path, &arena))
+    }
+
+    /// What it comes to, as far as the facts are known. This is the interpreter: what the language means.
+    pub fn truth<'a, T: Truth>(&'a self, input: &Input<'a>) -> T {
+        interpreter::holds(&self.root, input)
     }
 
     /// How it comes to its outcome, for people to read.
     pub fn trace(&self, facts: &RequestFacts<'_>, path: &str) -> Trace {
-        trace::trace(&self.root, &Input { facts, path })
+        let arena = Bump::new();
+        trace::trace(&self.root, &Input::new(facts, path, &arena))
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 
+use bumpalo::{Bump, collections::Vec};
 use percent_encoding::percent_decode;
 
+use super::truth::Unknown;
 use crate::policy::{facts::RequestFacts, normalize::HostName, site::HostPattern};
 
 /// What an expression is asked about: a request, under one reading of its path.
@@ -13,17 +15,31 @@ pub struct Input<'a> {
     pub facts: &'a RequestFacts<'a>,
     /// The reading of the path being judged.
     pub path: &'a str,
+    /// Where values that are made of others live.
+    pub arena: &'a Bump,
+    /// What of the request is not known.
+    pub unknown: &'a Unknown<'a>,
 }
 
 impl<'a> Input<'a> {
+    /// A request of which everything is known.
+    pub fn new(facts: &'a RequestFacts<'a>, path: &'a str, arena: &'a Bump) -> Self {
+        Self {
+            facts,
+            path,
+            arena,
+            unknown: Unknown::NOTHING,
+        }
+    }
+
     /// `/path?query`: the path as read, the query as sent.
-    pub fn uri(&self) -> Cow<'a, str> {
+    pub fn uri(&self) -> &'a str {
         let target = self.facts.target;
         if self.path == target.path() {
-            return Cow::Borrowed(target.forwarded());
+            return target.forwarded();
         }
         let query = target.forwarded().get(target.path().len()..).unwrap_or("");
-        Cow::Owned(format!("{}{query}", self.path))
+        bumpalo::format!(in self.arena, "{}{}", self.path, query).into_bump_str()
     }
 
     /// `https` or `http`.
@@ -48,18 +64,20 @@ impl<'a> Input<'a> {
     }
 
     /// A header's lines as one; empty when it is missing.
-    pub fn joined_header(&self, name: http::HeaderName, separator: &str) -> Cow<'a, [u8]> {
-        let mut lines = self.facts.headers.get_all(name).iter();
-        let Some(first) = lines.next() else {
-            return Cow::Borrowed(b"");
+    pub fn joined_header(&self, name: http::HeaderName, separator: &str) -> &'a [u8] {
+        let mut lines = self.facts.headers.get_all(name).iter().map(http::HeaderValue::as_bytes);
+        let (Some(first), second) = (lines.next(), lines.next()) else {
+            return b"";
         };
-        let mut joined = Cow::Borrowed(first.as_bytes());
-        for line in lines {
-            let joined = joined.to_mut();
+        let Some(second) = second else {
+            return first;
+        };
+        let mut joined = Vec::from_iter_in(first.iter().copied(), self.arena);
+        for line in std::iter::once(second).chain(lines) {
             joined.extend_from_slice(separator.as_bytes());
-            joined.extend_from_slice(line.as_bytes());
+            joined.extend_from_slice(line);
         }
-        joined
+        joined.into_bump_slice()
     }
 
     /// The query's arguments, as sent.
@@ -76,8 +94,12 @@ impl<'a> Input<'a> {
     }
 
     /// The host of the Referer; `None` when it is missing or no http(s) URL.
-    pub fn referer_host(&self) -> Option<HostName> {
-        referer_host(self.facts.headers.get(http::header::REFERER)?.as_bytes())
+    pub fn referer_host(&self) -> Option<&'a str> {
+        let host = referer_host(self.facts.headers.get(http::header::REFERER)?.as_bytes())?;
+        Some(match host {
+            Cow::Borrowed(host) => host,
+            Cow::Owned(host) => self.arena.alloc_str(&host),
+        })
     }
 
     /// Whether the Referer's host is the request's own, or one that the site names.
@@ -85,7 +107,7 @@ impl<'a> Input<'a> {
         let Some(host) = self.referer_host() else {
             return false;
         };
-        host == self.facts.host.name || self.facts.site.hosts.iter().any(|pattern| names(pattern, &host))
+        host == self.facts.host.name.as_str() || self.facts.site.hosts.iter().any(|pattern| names(pattern, host))
     }
 }
 
@@ -101,26 +123,28 @@ fn pairs(text: &[u8], separator: u8) -> impl Iterator<Item = (&[u8], &[u8])> {
 
 /// Whether a name as sent is the one asked for, as it stands or percent-decoded: applications decode before they look.
 pub(super) fn is_named(sent: &[u8], asked: &str) -> bool {
-    sent == asked.as_bytes()
-        || (sent.iter().any(|b| matches!(b, b'%' | b'+')) && form_decoded(sent) == asked.as_bytes())
+    sent == asked.as_bytes() || (is_form_encoded(sent) && form_decoded(sent).eq(asked.bytes()))
+}
+
+/// Whether decoding would change anything.
+pub(in crate::policy) fn is_form_encoded(text: &[u8]) -> bool {
+    text.iter().any(|b| matches!(b, b'%' | b'+'))
 }
 
 /// `%xx` and `+` as HTML forms mean them; what is no valid escape stays.
-pub(super) fn form_decoded(text: &[u8]) -> Vec<u8> {
-    let spaced: Vec<u8> = text
-        .iter()
-        .map(|byte| if *byte == b'+' { b' ' } else { *byte })
-        .collect();
-    percent_decode(&spaced).collect()
+pub(in crate::policy) fn form_decoded(text: &[u8]) -> impl Iterator<Item = u8> {
+    // A `+` that was encoded is a plus: runs between them are decoded apart.
+    let mut runs = text.split(|byte| *byte == b'+').map(percent_decode);
+    let first = runs.next().into_iter().flatten();
+    first.chain(runs.flat_map(|run| std::iter::once(b' ').chain(run)))
 }
 
 /// `*` names no host: a site for every host has no own ones but the request's.
-fn names(pattern: &HostPattern, host: &HostName) -> bool {
+fn names(pattern: &HostPattern, host: &str) -> bool {
     match pattern {
-        HostPattern::Exact(name) => name == host,
+        HostPattern::Exact(name) => name.as_str() == host,
         HostPattern::Below(parent) => {
             let below = host
-                .as_str()
                 .strip_suffix(parent.as_str())
                 .and_then(|rest| rest.strip_suffix('.'));
             below.is_some_and(|label| !label.is_empty())
@@ -131,7 +155,7 @@ fn names(pattern: &HostPattern, host: &HostName) -> bool {
 
 /// Reads the authority as browsers do, so that nothing which leads elsewhere looks like ours: a backslash is a slash,
 /// user information ends at the last `@`, the host ends at the port.
-fn referer_host(referer: &[u8]) -> Option<HostName> {
+fn referer_host(referer: &[u8]) -> Option<Cow<'_, str>> {
     let referer = std::str::from_utf8(referer).ok()?;
     let (scheme, rest) = referer.trim_matches(|c: char| c <= ' ').split_once(':')?;
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
@@ -151,7 +175,7 @@ fn referer_host(referer: &[u8]) -> Option<HostName> {
         }
         None => host,
     };
-    HostName::parse(name)
+    HostName::canonical(name)
 }
 
 #[cfg(test)]
@@ -198,10 +222,12 @@ mod tests {
     fn own_hosts_are_the_requests_and_the_sites_but_not_any_host() {
         let own = |request: Request, referer: &str| {
             let request = request.header("referer", referer);
-            let facts = request.facts();
+            let (facts, arena) = (request.facts(), Bump::new());
             Input {
                 facts: &facts,
                 path: "/",
+                arena: &arena,
+                unknown: Unknown::NOTHING,
             }
             .referer_is_own()
         };
@@ -219,8 +245,14 @@ mod tests {
     #[test]
     fn the_extension_is_of_the_last_segment() {
         let request = Request::get("/");
-        let facts = request.facts();
-        let extension = |path| Input { facts: &facts, path }.extension();
+        let (facts, arena) = (request.facts(), Bump::new());
+        let input = |path| Input {
+            facts: &facts,
+            path,
+            arena: &arena,
+            unknown: Unknown::NOTHING,
+        };
+        let extension = |path| input(path).extension();
         assert_eq!(extension("/a.b/c.tar.gz"), "gz");
         assert_eq!(extension("/a.b/c"), "");
         assert_eq!(extension("/.png"), "png");

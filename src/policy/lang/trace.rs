@@ -2,7 +2,7 @@
 
 use super::{
     ast::{Base, Call, Elementwise, Predicate, Step, Value},
-    interpreter::{holds, outcomes, passes, quantified, value},
+    interpreter::{holds, passes, quantified, value},
     request::Input,
 };
 
@@ -36,7 +36,7 @@ pub(super) fn trace<'a>(predicate: &'a Predicate, input: &Input<'a>) -> Trace {
     let outcome = match predicate {
         // Already known for single parts; groups are cheap enough to ask again.
         Predicate::Compare(comparison) => passes(comparison, input),
-        Predicate::Quantified(quantifier, each) => quantified(*quantifier, outcomes(each, input).as_deref()),
+        Predicate::Quantified(quantifier, each) => quantified(*quantifier, each, input),
         Predicate::Constant(_) | Predicate::Not(_) | Predicate::Group(..) | Predicate::Holds(_) => {
             holds(predicate, input)
         }

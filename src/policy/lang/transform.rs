@@ -1,46 +1,45 @@
 //! What the functions do. The checker has seen to the types: a combination that it rules out gives no value.
 
-use std::{borrow::Cow, net::IpAddr};
+use std::net::IpAddr;
 
-use super::types::Datum;
+use bumpalo::{Bump, collections::Vec};
+
+use super::{fields::lowered, types::Datum};
 use crate::policy::network::Network;
 
-pub(super) fn lower<'a>(arguments: &[Datum<'a>]) -> Option<Datum<'a>> {
-    one_text(arguments, |text| {
-        if text.iter().any(u8::is_ascii_uppercase) {
-            Cow::Owned(text.to_ascii_lowercase())
-        } else {
-            text
-        }
-    })
-}
-
-pub(super) fn upper<'a>(arguments: &[Datum<'a>]) -> Option<Datum<'a>> {
-    one_text(arguments, |text| Cow::Owned(text.to_ascii_uppercase()))
-}
-
-fn one_text<'a>(arguments: &[Datum<'a>], change: impl Fn(Cow<'a, [u8]>) -> Cow<'a, [u8]>) -> Option<Datum<'a>> {
+pub(super) fn lower<'a>(arguments: &[Datum<'a>], arena: &'a Bump) -> Option<Datum<'a>> {
     match arguments {
-        [Datum::Text(text)] => Some(Datum::Text(change(text.clone()))),
+        [Datum::Text(text)] => Some(Datum::Text(lowered(text, arena))),
         _ => None,
     }
 }
 
-pub(super) fn starts_with<'a>(arguments: &[Datum<'a>]) -> Option<Datum<'a>> {
+pub(super) fn upper<'a>(arguments: &[Datum<'a>], arena: &'a Bump) -> Option<Datum<'a>> {
+    match arguments {
+        [Datum::Text(text)] => {
+            let copy = arena.alloc_slice_copy(text);
+            copy.make_ascii_uppercase();
+            Some(Datum::Text(copy))
+        }
+        _ => None,
+    }
+}
+
+pub(super) fn starts_with<'a>(arguments: &[Datum<'a>], _: &'a Bump) -> Option<Datum<'a>> {
     match arguments {
         [Datum::Text(text), Datum::Text(start)] => Some(Datum::Bool(text.starts_with(start))),
         _ => None,
     }
 }
 
-pub(super) fn ends_with<'a>(arguments: &[Datum<'a>]) -> Option<Datum<'a>> {
+pub(super) fn ends_with<'a>(arguments: &[Datum<'a>], _: &'a Bump) -> Option<Datum<'a>> {
     match arguments {
         [Datum::Text(text), Datum::Text(end)] => Some(Datum::Bool(text.ends_with(end))),
         _ => None,
     }
 }
 
-pub(super) fn len<'a>(arguments: &[Datum<'a>]) -> Option<Datum<'a>> {
+pub(super) fn len<'a>(arguments: &[Datum<'a>], _: &'a Bump) -> Option<Datum<'a>> {
     let len = match arguments {
         [Datum::Text(text)] => text.len(),
         [Datum::Array(elements)] => elements.len(),
@@ -49,37 +48,33 @@ pub(super) fn len<'a>(arguments: &[Datum<'a>]) -> Option<Datum<'a>> {
     Some(Datum::Int(i64::try_from(len).unwrap_or(i64::MAX)))
 }
 
-pub(super) fn concat<'a>(arguments: &[Datum<'a>]) -> Option<Datum<'a>> {
-    let mut whole = Vec::new();
+pub(super) fn concat<'a>(arguments: &[Datum<'a>], arena: &'a Bump) -> Option<Datum<'a>> {
+    let mut whole = Vec::new_in(arena);
     for argument in arguments {
         match argument {
             Datum::Text(text) => whole.extend_from_slice(text),
-            Datum::Int(value) => whole.extend_from_slice(value.to_string().as_bytes()),
+            Datum::Int(value) => whole.extend_from_slice(bumpalo::format!(in arena, "{}", value).as_bytes()),
             Datum::Bool(_) | Datum::Ip(_) | Datum::Array(_) | Datum::Map(..) | Datum::Absent => return None,
         }
     }
-    Some(Datum::owned(whole))
+    Some(Datum::Text(whole.into_bump_slice()))
 }
 
-pub(super) fn to_string<'a>(arguments: &[Datum<'a>]) -> Option<Datum<'a>> {
+pub(super) fn to_string<'a>(arguments: &[Datum<'a>], arena: &'a Bump) -> Option<Datum<'a>> {
     match arguments {
-        [value @ (Datum::Int(_) | Datum::Ip(_) | Datum::Bool(_))] => Some(Datum::owned(value.to_string())),
+        [value @ (Datum::Int(_) | Datum::Ip(_) | Datum::Bool(_))] => Some(Datum::printed(value, arena)),
         _ => None,
     }
 }
 
-pub(super) fn substring<'a>(arguments: &[Datum<'a>]) -> Option<Datum<'a>> {
+pub(super) fn substring<'a>(arguments: &[Datum<'a>], _: &'a Bump) -> Option<Datum<'a>> {
     let (text, start, end) = match arguments {
         [Datum::Text(text), Datum::Int(start)] => (text, *start, i64::MAX),
         [Datum::Text(text), Datum::Int(start), Datum::Int(end)] => (text, *start, *end),
         _ => return None,
     };
     let (start, end) = (index(start, text.len()), index(end, text.len()));
-    let part = start..end.max(start);
-    Some(Datum::Text(match text {
-        Cow::Borrowed(text) => Cow::Borrowed(&text[part]),
-        Cow::Owned(text) => Cow::Owned(text[part].to_vec()),
-    }))
+    Some(Datum::Text(&text[start..end.max(start)]))
 }
 
 /// A position in a text of this length; negative ones count from the end, those outside are at the nearer end.
@@ -92,40 +87,38 @@ fn index(at: i64, len: usize) -> usize {
     }
 }
 
-pub(super) fn remove_bytes<'a>(arguments: &[Datum<'a>]) -> Option<Datum<'a>> {
+pub(super) fn remove_bytes<'a>(arguments: &[Datum<'a>], arena: &'a Bump) -> Option<Datum<'a>> {
     match arguments {
         [Datum::Text(text), Datum::Text(removed)] => {
-            let left: Vec<u8> = text.iter().copied().filter(|byte| !removed.contains(byte)).collect();
-            Some(Datum::owned(left))
+            let left = text.iter().copied().filter(|byte| !removed.contains(byte));
+            Some(Datum::Text(Vec::from_iter_in(left, arena).into_bump_slice()))
         }
         _ => None,
     }
 }
 
-pub(super) fn split<'a>(arguments: &[Datum<'a>]) -> Option<Datum<'a>> {
+pub(super) fn split<'a>(arguments: &[Datum<'a>], arena: &'a Bump) -> Option<Datum<'a>> {
     let [Datum::Text(text), Datum::Text(separator), Datum::Int(limit)] = arguments else {
         return None;
     };
     let limit = usize::try_from(*limit).ok().filter(|_| !separator.is_empty())?;
-    let mut pieces = Vec::new();
-    let mut rest: &[u8] = text;
+    let mut pieces = Vec::new_in(arena);
+    let mut rest: &'a [u8] = text;
     while pieces.len() + 1 < limit
-        && let Some(at) = rest
-            .windows(separator.len())
-            .position(|window| window == &separator[..])
+        && let Some(at) = rest.windows(separator.len()).position(|window| window == *separator)
     {
-        pieces.push(Datum::owned(&rest[..at]));
+        pieces.push(Datum::Text(&rest[..at]));
         rest = &rest[at + separator.len()..];
     }
-    pieces.push(Datum::owned(rest));
-    Some(Datum::Array(pieces))
+    pieces.push(Datum::Text(rest));
+    Some(Datum::Array(pieces.into_bump_slice()))
 }
 
-pub(super) fn join<'a>(arguments: &[Datum<'a>]) -> Option<Datum<'a>> {
+pub(super) fn join<'a>(arguments: &[Datum<'a>], arena: &'a Bump) -> Option<Datum<'a>> {
     let [Datum::Array(strings), Datum::Text(separator)] = arguments else {
         return None;
     };
-    let mut whole = Vec::new();
+    let mut whole = Vec::new_in(arena);
     for (at, string) in strings.iter().enumerate() {
         if at > 0 {
             whole.extend_from_slice(separator);
@@ -134,22 +127,22 @@ pub(super) fn join<'a>(arguments: &[Datum<'a>]) -> Option<Datum<'a>> {
             whole.extend_from_slice(text);
         }
     }
-    Some(Datum::owned(whole))
+    Some(Datum::Text(whole.into_bump_slice()))
 }
 
-pub(super) fn has_key<'a>(arguments: &[Datum<'a>]) -> Option<Datum<'a>> {
+pub(super) fn has_key<'a>(arguments: &[Datum<'a>], _: &'a Bump) -> Option<Datum<'a>> {
     match arguments {
         [Datum::Map(map, input), Datum::Text(key)] => {
             let key = String::from_utf8_lossy(key);
-            Some(Datum::Bool(!(map.lookup)(input, &key).is_empty()))
+            Some(Datum::Bool((map.lookup)(input, &key).is_some()))
         }
         _ => None,
     }
 }
 
-pub(super) fn has_value<'a>(arguments: &[Datum<'a>]) -> Option<Datum<'a>> {
+pub(super) fn has_value<'a>(arguments: &[Datum<'a>], arena: &'a Bump) -> Option<Datum<'a>> {
     match arguments {
-        [Datum::Map(map, input), Datum::Text(value)] => Some(Datum::Bool((map.values)(input).contains(value))),
+        [Datum::Map(map, input), value @ Datum::Text(_)] => has_value(&[(map.values)(input), *value], arena),
         [Datum::Array(elements), Datum::Text(value)] => {
             let found = elements
                 .iter()
@@ -160,7 +153,7 @@ pub(super) fn has_value<'a>(arguments: &[Datum<'a>]) -> Option<Datum<'a>> {
     }
 }
 
-pub(super) fn cidr<'a>(arguments: &[Datum<'a>]) -> Option<Datum<'a>> {
+pub(super) fn cidr<'a>(arguments: &[Datum<'a>], _: &'a Bump) -> Option<Datum<'a>> {
     match arguments {
         [Datum::Ip(address), Datum::Int(v4), Datum::Int(v6)] => {
             let prefix = if address.is_ipv4() { v4 } else { v6 };
@@ -170,7 +163,7 @@ pub(super) fn cidr<'a>(arguments: &[Datum<'a>]) -> Option<Datum<'a>> {
     }
 }
 
-pub(super) fn cidr6<'a>(arguments: &[Datum<'a>]) -> Option<Datum<'a>> {
+pub(super) fn cidr6<'a>(arguments: &[Datum<'a>], _: &'a Bump) -> Option<Datum<'a>> {
     match arguments {
         [Datum::Ip(address), Datum::Int(prefix)] => network(*address, if address.is_ipv4() { 32 } else { *prefix }),
         _ => None,
@@ -182,14 +175,14 @@ fn network<'a>(address: IpAddr, prefix: i64) -> Option<Datum<'a>> {
     Some(Datum::Ip(Network::new(address, prefix).address()))
 }
 
-pub(super) fn lookup_json_string<'a>(arguments: &[Datum<'a>]) -> Option<Datum<'a>> {
+pub(super) fn lookup_json_string<'a>(arguments: &[Datum<'a>], arena: &'a Bump) -> Option<Datum<'a>> {
     match lookup_json(arguments)? {
-        serde_json::Value::String(text) => Some(Datum::owned(text)),
+        serde_json::Value::String(text) => Some(Datum::text(arena.alloc_str(&text))),
         _ => None,
     }
 }
 
-pub(super) fn lookup_json_integer<'a>(arguments: &[Datum<'a>]) -> Option<Datum<'a>> {
+pub(super) fn lookup_json_integer<'a>(arguments: &[Datum<'a>], _: &'a Bump) -> Option<Datum<'a>> {
     lookup_json(arguments)?.as_i64().map(Datum::Int)
 }
 
@@ -210,17 +203,17 @@ fn lookup_json(arguments: &[Datum<'_>]) -> Option<serde_json::Value> {
     Some(at)
 }
 
-pub(super) fn decode_base64<'a>(arguments: &[Datum<'a>]) -> Option<Datum<'a>> {
+pub(super) fn decode_base64<'a>(arguments: &[Datum<'a>], arena: &'a Bump) -> Option<Datum<'a>> {
     match arguments {
-        [Datum::Text(text)] => base64(text).map(Datum::owned),
+        [Datum::Text(text)] => base64(text, arena).map(Datum::Text),
         _ => None,
     }
 }
 
 /// Either alphabet, padded or not. Leftover bits are ignored, as lenient decoders do.
-fn base64(text: &[u8]) -> Option<Vec<u8>> {
+fn base64<'a>(text: &[u8], arena: &'a Bump) -> Option<&'a [u8]> {
     let end = text.iter().rposition(|byte| *byte != b'=').map_or(0, |last| last + 1);
-    let mut decoded = Vec::with_capacity(end / 4 * 3 + 2);
+    let mut decoded = Vec::with_capacity_in(end / 4 * 3 + 2, arena);
     let (mut bits, mut count) = (0u32, 0u32);
     for byte in &text[..end] {
         let six = match byte {
@@ -239,29 +232,29 @@ fn base64(text: &[u8]) -> Option<Vec<u8>> {
         }
     }
     // One character alone stands for no byte; more than two `=` are no padding.
-    (end % 4 != 1 && text.len() - end <= 2).then_some(decoded)
+    (end % 4 != 1 && text.len() - end <= 2).then(|| &*decoded.into_bump_slice())
 }
 
-pub(super) fn url_decode<'a>(arguments: &[Datum<'a>]) -> Option<Datum<'a>> {
+pub(super) fn url_decode<'a>(arguments: &[Datum<'a>], arena: &'a Bump) -> Option<Datum<'a>> {
     let (text, options) = match arguments {
-        [Datum::Text(text)] => (text, &b""[..]),
-        [Datum::Text(text), Datum::Text(options)] => (text, &options[..]),
+        [Datum::Text(text)] => (*text, &b""[..]),
+        [Datum::Text(text), Datum::Text(options)] => (*text, *options),
         _ => return None,
     };
     if !text.iter().any(|byte| matches!(byte, b'%' | b'+')) {
-        return Some(Datum::Text(text.clone()));
+        return Some(Datum::Text(text));
     }
     let unicode = options.contains(&b'u');
     let decoded = if options.contains(&b'r') {
-        decode_all_layers(text, unicode)
+        decode_all_layers(text, unicode, arena)
     } else {
-        decode_one_layer(text, unicode)
+        decode_one_layer(text, unicode, arena)
     };
-    Some(Datum::owned(decoded))
+    Some(Datum::Text(decoded.into_bump_slice()))
 }
 
-fn decode_one_layer(text: &[u8], unicode: bool) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(text.len());
+fn decode_one_layer<'a>(text: &[u8], unicode: bool, arena: &'a Bump) -> Vec<'a, u8> {
+    let mut decoded = Vec::with_capacity_in(text.len(), arena);
     let mut rest = text;
     while let Some((&byte, after)) = rest.split_first() {
         let escape = [3, 6].into_iter().find_map(|len| {
@@ -283,8 +276,8 @@ fn decode_one_layer(text: &[u8], unicode: bool) -> Vec<u8> {
 }
 
 /// Decodes what the decoded bytes form with their neighbours at once, so that any depth of layers takes linear time.
-fn decode_all_layers(text: &[u8], unicode: bool) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(text.len());
+fn decode_all_layers<'a>(text: &[u8], unicode: bool, arena: &'a Bump) -> Vec<'a, u8> {
+    let mut decoded = Vec::with_capacity_in(text.len(), arena);
     for &byte in text {
         decoded.push(if byte == b'+' { b' ' } else { byte });
         while let Some((c, len)) = [3, 6].into_iter().find_map(|len| {
@@ -308,7 +301,7 @@ enum Decoded {
 }
 
 impl Decoded {
-    fn push_to(self, text: &mut Vec<u8>) {
+    fn push_to(self, text: &mut Vec<'_, u8>) {
         match self {
             Self::Byte(byte) => text.push(byte),
             Self::Char(c) => text.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
@@ -338,9 +331,10 @@ mod tests {
     use super::*;
 
     fn decoded(text: &str, options: &str) -> String {
-        let datum = url_decode(&[Datum::text(text), Datum::text(options)]).expect("it decodes");
+        let arena = Bump::new();
+        let datum = url_decode(&[Datum::text(text), Datum::text(options)], &arena).expect("it decodes");
         match datum {
-            Datum::Text(text) => String::from_utf8_lossy(&text).into_owned(),
+            Datum::Text(text) => String::from_utf8_lossy(text).into_owned(),
             other => other.to_string(),
         }
     }
@@ -360,20 +354,22 @@ mod tests {
 
     #[test]
     fn base64_decodes_in_either_alphabet() {
-        assert_eq!(base64(b"MTIzYWJj"), Some(b"123abc".to_vec()));
-        assert_eq!(base64(b"YQ=="), Some(b"a".to_vec()));
-        assert_eq!(base64(b"YQ"), Some(b"a".to_vec()));
-        assert_eq!(base64(b"_-8="), base64(b"/+8="));
-        assert_eq!(base64(b"Y"), None);
-        assert_eq!(base64(b"Y Q="), None);
-        assert_eq!(base64(b"===="), None);
+        let arena = Bump::new();
+        let decoded = |text: &str| base64(text.as_bytes(), &arena);
+        assert_eq!(decoded("MTIzYWJj"), Some(&b"123abc"[..]));
+        assert_eq!(decoded("YQ=="), Some(&b"a"[..]));
+        assert_eq!(decoded("YQ"), Some(&b"a"[..]));
+        assert_eq!(decoded("_-8="), decoded("/+8="));
+        assert_eq!(decoded("Y"), None);
+        assert_eq!(decoded("Y Q="), None);
+        assert_eq!(decoded("===="), None);
     }
 
     #[test]
     fn substrings_count_from_either_end() {
         let part = |start, end| {
             let arguments = [Datum::text("asdfghjk"), Datum::Int(start), Datum::Int(end)];
-            substring(&arguments).expect("a part").to_string()
+            substring(&arguments, &Bump::new()).expect("a part").to_string()
         };
         assert_eq!(part(2, 5), "\"dfg\"");
         assert_eq!(part(0, -2), "\"asdfgh\"");

@@ -1,6 +1,8 @@
 //! What a value can be: the types that the checker knows and the values that the interpreter handles.
 
-use std::{borrow::Cow, fmt, net::IpAddr};
+use std::{fmt, net::IpAddr};
+
+use bumpalo::{Bump, collections::Vec};
 
 use super::fields::MapField;
 use super::request::Input;
@@ -66,19 +68,20 @@ impl fmt::Display for Type {
     }
 }
 
-/// A value while a request is judged; an absent one is `None` of an option around it.
-#[derive(Debug, Clone)]
+/// A value while a request is judged; an absent one is `None` of an option around it. It lives in the request, in the rule
+/// or in the arena of the judgement under way, so that asking costs no allocation.
+#[derive(Debug, Clone, Copy)]
 pub enum Datum<'a> {
     /// True or false.
     Bool(bool),
     /// An integer.
     Int(i64),
     /// Bytes, mostly text.
-    Text(Cow<'a, [u8]>),
+    Text(&'a [u8]),
     /// An IP address.
     Ip(IpAddr),
     /// Values in order.
-    Array(Vec<Datum<'a>>),
+    Array(&'a [Datum<'a>]),
     /// A map, looked up when asked.
     Map(&'static MapField, Input<'a>),
     /// An element of an array that has no value.
@@ -88,17 +91,22 @@ pub enum Datum<'a> {
 impl<'a> Datum<'a> {
     /// Text that lives in the request.
     pub fn text(text: &'a str) -> Self {
-        Self::Text(Cow::Borrowed(text.as_bytes()))
+        Self::Text(text.as_bytes())
     }
 
-    /// Text made for the purpose.
-    pub fn owned(text: impl Into<Vec<u8>>) -> Self {
-        Self::Text(Cow::Owned(text.into()))
+    /// What a value prints as.
+    pub fn printed(value: impl fmt::Display, arena: &'a Bump) -> Self {
+        Self::text(bumpalo::format!(in arena, "{}", value).into_bump_str())
+    }
+
+    /// An array of values.
+    pub fn array(values: impl IntoIterator<Item = Datum<'a>>, arena: &'a Bump) -> Self {
+        Self::Array(Vec::from_iter_in(values, arena).into_bump_slice())
     }
 
     /// An array of strings.
-    pub fn strings(strings: impl IntoIterator<Item = Cow<'a, [u8]>>) -> Self {
-        Self::Array(strings.into_iter().map(Self::Text).collect())
+    pub fn strings(strings: impl IntoIterator<Item = &'a [u8]>, arena: &'a Bump) -> Self {
+        Self::array(strings.into_iter().map(Self::Text), arena)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The host of a request: one spelling for each host, and a refusal for everything that is not plainly one.
 
 use std::{
+    borrow::Cow,
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
@@ -22,9 +23,14 @@ impl HostName {
     /// Labels are letters, digits, `-` and `_`. A name whose last label is a number must be a dotted quad: resolvers and
     /// URL parsers read `127.1`, `2130706433` and `0x7f.1` as addresses, so such a name would have two meanings.
     pub fn parse(text: &str) -> Option<Self> {
+        Self::canonical(text).map(|name| Self(name.into_owned()))
+    }
+
+    /// The name's one spelling, borrowed when it is written so.
+    pub(in crate::policy) fn canonical(text: &str) -> Option<Cow<'_, str>> {
         if let Some(rest) = text.strip_prefix('[') {
             let address: Ipv6Addr = rest.strip_suffix(']')?.parse().ok()?;
-            return Some(Self(format!("[{address}]")));
+            return Some(Cow::Owned(format!("[{address}]")));
         }
         let name = text.strip_suffix('.').unwrap_or(text);
         if name.len() > MAX_NAME || !name.split('.').all(is_label) {
@@ -34,7 +40,11 @@ impl HostName {
         if is_number(last) && name.parse::<Ipv4Addr>().is_err() {
             return None;
         }
-        Some(Self(name.to_ascii_lowercase()))
+        Some(if name.bytes().any(|b| b.is_ascii_uppercase()) {
+            Cow::Owned(name.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(name)
+        })
     }
 
     /// The name.

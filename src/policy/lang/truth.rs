@@ -1,0 +1,168 @@
+//! What an expression comes to. Live traffic knows every fact, so its truth is `bool`; a log line or a half-told request
+//! leaves facts unknown, and what depends on them is unknown too.
+
+use super::{
+    ast::{Base, Step, Value},
+    fields::Fact,
+};
+
+/// A truth value: `bool`, or [`Kleene`] where facts may be unknown. The interpreter and the plan are generic over it.
+pub trait Truth: Copy + Eq {
+    /// Whether facts may be unknown. Where they may not, asking for it is compiled out.
+    const MAY_BE_UNKNOWN: bool;
+
+    /// The truth of what is known.
+    fn known(value: bool) -> Self;
+    /// The truth of what nobody can tell. Never called where [`Truth::MAY_BE_UNKNOWN`] is false.
+    fn unknown() -> Self;
+    /// The value, if it is known.
+    fn value(self) -> Option<bool>;
+
+    /// `not`
+    #[must_use]
+    fn negated(self) -> Self {
+        self.value().map_or(Self::unknown(), |value| Self::known(!value))
+    }
+
+    /// `xor`
+    #[must_use]
+    fn xor(self, other: Self) -> Self {
+        match (self.value(), other.value()) {
+            (Some(a), Some(b)) => Self::known(a ^ b),
+            (None, _) | (_, None) => Self::unknown(),
+        }
+    }
+
+    /// Whether all hold; asks no further than the first that does not.
+    fn all(parts: impl IntoIterator<Item = Self>) -> Self {
+        let mut outcome = Self::known(true);
+        for part in parts {
+            match part.value() {
+                Some(true) => {}
+                Some(false) => return part,
+                None => outcome = part,
+            }
+        }
+        outcome
+    }
+
+    /// Whether one holds; asks no further than the first that does.
+    fn any(parts: impl IntoIterator<Item = Self>) -> Self {
+        let mut outcome = Self::known(false);
+        for part in parts {
+            match part.value() {
+                Some(false) => {}
+                Some(true) => return part,
+                None => outcome = part,
+            }
+        }
+        outcome
+    }
+}
+
+impl Truth for bool {
+    const MAY_BE_UNKNOWN: bool = false;
+
+    fn known(value: bool) -> Self {
+        value
+    }
+
+    fn unknown() -> Self {
+        false
+    }
+
+    fn value(self) -> Option<bool> {
+        Some(self)
+    }
+}
+
+/// Three-valued truth (Kleene's strong logic): unknown unless the known parts settle it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kleene {
+    /// It holds, whatever the unknown facts are.
+    True,
+    /// It does not hold, whatever the unknown facts are.
+    False,
+    /// It depends on a fact that is not known.
+    Unknown,
+}
+
+impl Truth for Kleene {
+    const MAY_BE_UNKNOWN: bool = true;
+
+    fn known(value: bool) -> Self {
+        if value { Self::True } else { Self::False }
+    }
+
+    fn unknown() -> Self {
+        Self::Unknown
+    }
+
+    fn value(self) -> Option<bool> {
+        match self {
+            Self::True => Some(true),
+            Self::False => Some(false),
+            Self::Unknown => None,
+        }
+    }
+}
+
+/// The facts of a request that nobody recorded. What the request says in their place is not looked at.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unknown<'a> {
+    /// Facts other than single headers.
+    pub facts: &'a [Fact],
+    /// Headers.
+    pub headers: UnknownHeaders<'a>,
+}
+
+/// Which headers nobody recorded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum UnknownHeaders<'a> {
+    /// None: what is not there was not sent.
+    #[default]
+    None,
+    /// All but these, by lower-case name.
+    AllBut(&'a [&'a str]),
+}
+
+impl Unknown<'static> {
+    /// Everything is known.
+    pub const NOTHING: &'static Self = &Self {
+        facts: &[],
+        headers: UnknownHeaders::None,
+    };
+}
+
+impl Unknown<'_> {
+    /// Whether the value depends on something that is not known.
+    pub(in crate::policy) fn touches(&self, value: &Value) -> bool {
+        match &value.base {
+            Base::Literal(_) => false,
+            Base::Call(call) => call.arguments.iter().any(|argument| self.touches(argument)),
+            Base::Field(field) => {
+                let key = value.steps.iter().find_map(|step| match step {
+                    Step::Key(key) => Some(key.as_str()),
+                    Step::Index(_) | Step::Each => None,
+                });
+                field.reads.iter().any(|fact| self.holds(*fact, key))
+            }
+        }
+    }
+
+    fn holds(&self, fact: Fact, key: Option<&str>) -> bool {
+        match (fact, key) {
+            (Fact::Header(name), _) => self.hides(name),
+            (Fact::Headers, Some(name)) => self.hides(name),
+            (Fact::Headers, None) => self.headers != UnknownHeaders::None,
+            (fact, _) => self.facts.contains(&fact),
+        }
+    }
+
+    fn hides(&self, header: &str) -> bool {
+        match self.headers {
+            UnknownHeaders::None => false,
+            UnknownHeaders::AllBut(known) => !known.contains(&header),
+        }
+    }
+}
