@@ -334,7 +334,6 @@ fn measure(criterion: &mut Criterion, case: &Case, which: &str, head: &Head, exp
         "{} {which}: {decision:?}",
         case.name
     );
-    drop(decision);
     criterion.bench_function(&format!("decide/{}/{which}", case.name), |bencher| {
         bencher.iter(|| is_as_expected(&case.policy.decide(black_box(&facts), &mut scratch), expected));
     });

@@ -11,9 +11,9 @@ pub struct Decision<'a> {
     /// Forward or refuse.
     pub verdict: Verdict<'a>,
     /// Every enforced rule that matched, in order, the deciding one included.
-    pub matched: Vec<&'a Rule>,
+    pub matched: &'a [&'a Rule],
     /// Every shadow rule that would have matched, in order.
-    pub shadow: Vec<&'a Rule>,
+    pub shadow: &'a [&'a Rule],
 }
 
 /// Forward or refuse, and because of which rule.

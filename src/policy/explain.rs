@@ -8,7 +8,7 @@ use super::{
     decision::Reason,
     facts::RequestFacts,
     lang::Trace,
-    phases::{LeftOut, Outcome, Position, Scratch, Witness},
+    phases::{LeftOut, Outcome, Position, Witness},
     policy::Policy,
     rule::{Phase, Rule, Tier},
 };
@@ -130,7 +130,7 @@ impl Policy {
 
     fn explain_reading(&self, facts: &RequestFacts<'_>, path: &str) -> (Outcome, ExplainedReading) {
         let mut notes = Notes(vec![None; self.rules.len()]);
-        let outcome = self.walk(facts, path, &mut Scratch::new(), &mut notes);
+        let outcome = self.walk_interpreted(facts, path, &mut notes);
         let phases = Phase::ALL.into_iter().map(|phase| {
             let rules = self.rules.iter().enumerate().filter(|(_, rule)| rule.phase == phase);
             ExplainedPhase {
@@ -241,6 +241,8 @@ impl Notes {
 }
 
 impl Witness for Notes {
+    const WANTS_LEFT_OUT: bool = true;
+
     fn asked(&mut self, at: Position, _rule: &Rule, matched: bool) {
         self.note(at, Note::Asked { matched });
     }

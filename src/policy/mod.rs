@@ -15,6 +15,7 @@ pub mod list;
 pub mod network;
 pub mod normalize;
 pub mod phases;
+pub mod plan;
 #[expect(
     clippy::module_inception,
     reason = "the type `Policy` has its file, as every other has"

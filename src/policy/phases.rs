@@ -6,9 +6,13 @@
 
 use std::collections::HashMap;
 
+use bumpalo::Bump;
+
 use super::{
     decision::{Decision, Permit, Reason, Verdict},
     facts::RequestFacts,
+    lang::Input,
+    plan::{Answers, Asking},
     policy::Policy,
     rule::{Action, Mode, Phase, Rule, RuleId, SkipTarget, Tier},
     site::DefaultVerdict,
@@ -48,12 +52,12 @@ impl Order {
 
     /// The enabled rules of a phase.
     pub(super) fn phase(&self, phase: Phase) -> &[Position] {
-        &self.phases[index(phase)]
+        &self.phases[phase_index(phase)]
     }
 }
 
 /// A phase's place in [`Phase::ALL`].
-fn index(phase: Phase) -> usize {
+pub(super) fn phase_index(phase: Phase) -> usize {
     match phase {
         Phase::IpAccess(Tier::Address) => 0,
         Phase::IpAccess(Tier::Asn) => 1,
@@ -82,9 +86,22 @@ impl Skips {
     }
 }
 
-/// What deciding reuses from request to request. One per thread.
+/// What deciding reuses from request to request, so that it allocates nothing. One per thread; it fits any policy.
 #[derive(Debug, Default)]
 pub struct Scratch {
+    answers: Answers,
+    /// Where values that are made of others live, until the next request.
+    arena: Bump,
+    walking: Walking,
+    hits: Hits,
+    other_hits: Hits,
+}
+
+/// What a walk reuses.
+#[derive(Debug, Default)]
+pub(super) struct Walking {
+    /// The rules of the phase under way.
+    rules: Vec<Position>,
     /// The rules that a `skip` named in the walk under way, each with the rule that did.
     skipped_rules: Vec<(Position, Position)>,
 }
@@ -93,6 +110,18 @@ impl Scratch {
     /// A fresh one.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Forgets the last request. An arena that one request made large does not stay so: nobody makes a gateway grow by
+    /// sending every worker one such request.
+    fn begin(&mut self) {
+        const KEPT_BYTES: usize = 1 << 20;
+        if self.arena.allocated_bytes() > KEPT_BYTES {
+            self.arena = Bump::new();
+        } else {
+            self.arena.reset();
+        }
+        self.hits.clear();
     }
 }
 
@@ -111,10 +140,60 @@ pub(super) enum LeftOut {
 
 /// Who watches a walk.
 pub(super) trait Witness {
+    /// Whether it is to be told of rules that are not asked; if not, they need not be found.
+    const WANTS_LEFT_OUT: bool;
     /// A rule was asked.
     fn asked(&mut self, at: Position, rule: &Rule, matched: bool);
     /// Rules were not asked.
     fn left_out(&mut self, rules: &[Position], why: LeftOut);
+    /// A phase ended, or was left out.
+    fn phase_ended(&mut self, _phase: Phase) {}
+}
+
+/// Who is asked which rules match: the plan, or the interpreter, which must come to the same.
+pub(super) trait Judge {
+    /// Adds the rules of a phase that may match, in order.
+    fn candidates(&mut self, phase: Phase, rules: &mut Vec<Position>);
+    /// Whether one of them matches.
+    fn matches(&mut self, at: Position) -> bool;
+}
+
+impl Judge for Asking<'_> {
+    fn candidates(&mut self, phase: Phase, rules: &mut Vec<Position>) {
+        Self::candidates::<bool>(self, phase, rules);
+    }
+
+    fn matches(&mut self, at: Position) -> bool {
+        Self::matches(self, at)
+    }
+}
+
+/// Asks every rule in turn what its expression says.
+struct Interpreting<'p> {
+    policy: &'p Policy,
+    input: Input<'p>,
+}
+
+impl Judge for Interpreting<'_> {
+    fn candidates(&mut self, phase: Phase, rules: &mut Vec<Position>) {
+        rules.extend(self.policy.order.phase(phase));
+    }
+
+    fn matches(&mut self, at: Position) -> bool {
+        let rule = self.policy.rules.get(at);
+        rule.is_some_and(|rule| rule.expression.truth(&self.input))
+    }
+}
+
+/// Is told when phases end, to measure them: the policy itself has no clock.
+pub trait Laps {
+    /// The phase ended, or was left out.
+    fn phase_ended(&mut self, phase: Phase);
+}
+
+/// Nobody measures.
+impl Laps for () {
+    fn phase_ended(&mut self, _phase: Phase) {}
 }
 
 /// How a walk ended.
@@ -149,30 +228,100 @@ impl Outcome {
 
 impl Policy {
     /// Judges a request, under every reading of its path that differs: any block blocks.
-    pub fn decide<'a>(&'a self, facts: &RequestFacts<'a>, scratch: &mut Scratch) -> Decision<'a> {
-        let mut hits = Hits::default();
-        let mut outcome = self.walk(facts, facts.target.path(), scratch, &mut hits);
+    pub fn decide<'a>(&'a self, facts: &RequestFacts<'a>, scratch: &'a mut Scratch) -> Decision<'a> {
+        self.decide_in_laps(facts, scratch, &mut ())
+    }
+
+    /// Judges a request, and tells when each phase ended.
+    pub fn decide_in_laps<'a>(
+        &'a self,
+        facts: &RequestFacts<'a>,
+        scratch: &'a mut Scratch,
+        laps: &mut impl Laps,
+    ) -> Decision<'a> {
+        scratch.begin();
+        let Scratch {
+            answers,
+            arena,
+            walking,
+            hits,
+            other_hits,
+        } = scratch;
+        let arena: &'a Bump = arena;
+        let plan = |path, hits: &mut Hits, walking: &mut Walking| {
+            let asking = Asking::new(&self.plan, Input::new(facts, path, arena), answers);
+            self.walk(facts, asking, walking, &mut Watched { hits, laps })
+        };
+        let outcome = self.every_reading(facts, hits, other_hits, walking, plan);
+        Decision {
+            verdict: self.verdict(outcome, facts),
+            matched: self.rules_at(&hits.matched, arena),
+            shadow: self.rules_at(&hits.shadow, arena),
+        }
+    }
+
+    /// Judges a request by the interpreter alone: slowly, and by another way to the same decision.
+    pub fn interpret<'a>(&'a self, facts: &RequestFacts<'a>, scratch: &'a mut Scratch) -> Decision<'a> {
+        scratch.begin();
+        let Scratch {
+            arena,
+            walking,
+            hits,
+            other_hits,
+            ..
+        } = scratch;
+        let arena: &'a Bump = arena;
+        let interpreter = |path, hits: &mut Hits, walking: &mut Walking| {
+            let input = Input::new(facts, path, arena);
+            let laps = &mut ();
+            self.walk(
+                facts,
+                Interpreting { policy: self, input },
+                walking,
+                &mut Watched { hits, laps },
+            )
+        };
+        let outcome = self.every_reading(facts, hits, other_hits, walking, interpreter);
+        Decision {
+            verdict: self.verdict(outcome, facts),
+            matched: self.rules_at(&hits.matched, arena),
+            shadow: self.rules_at(&hits.shadow, arena),
+        }
+    }
+
+    /// Takes every reading of the path through all phases: any block blocks.
+    fn every_reading<'f>(
+        &self,
+        facts: &RequestFacts<'f>,
+        hits: &mut Hits,
+        others: &mut Hits,
+        walking: &mut Walking,
+        mut walk: impl FnMut(&'f str, &mut Hits, &mut Walking) -> Outcome,
+    ) -> Outcome {
+        let mut outcome = walk(facts.target.path(), hits, walking);
         for reading in facts.target.other_readings() {
             if outcome.weight() == Weight::Rule {
                 break;
             }
-            let mut others = Hits::default();
-            let other = self.walk(facts, reading, scratch, &mut others);
+            others.clear();
+            let other = walk(reading, others, walking);
             if other.weight() > outcome.weight() {
                 outcome = other;
-                hits.add_matched(&others);
             } else {
                 // An allow of a reading that does not count did nothing; a `log` that a `;x` evades would be worth nothing.
                 others.matched.retain(|at| self.logs(*at));
-                hits.add_matched(&others);
             }
-            hits.add_shadow(&others);
+            hits.add(others);
         }
-        Decision {
-            verdict: self.verdict(outcome, facts),
-            matched: hits.matched.iter().filter_map(|at| self.rules.get(*at)).collect(),
-            shadow: hits.shadow.iter().filter_map(|at| self.rules.get(*at)).collect(),
+        outcome
+    }
+
+    fn rules_at<'a>(&'a self, positions: &[Position], arena: &'a Bump) -> &'a [&'a Rule] {
+        if positions.is_empty() {
+            return &[];
         }
+        let rules = positions.iter().filter_map(|at| self.rules.get(*at));
+        bumpalo::collections::Vec::from_iter_in(rules, arena).into_bump_slice()
     }
 
     fn blocks(&self, at: Position) -> bool {
@@ -207,22 +356,28 @@ impl Policy {
         }
     }
 
-    /// Takes one reading of the path through all phases.
-    pub(super) fn walk(
+    /// Takes one reading of the path through all phases, as the interpreter sees it.
+    pub(super) fn walk_interpreted(&self, facts: &RequestFacts<'_>, path: &str, witness: &mut impl Witness) -> Outcome {
+        let arena = Bump::new();
+        let input = Input::new(facts, path, &arena);
+        let judge = Interpreting { policy: self, input };
+        self.walk(facts, judge, &mut Walking::default(), witness)
+    }
+
+    fn walk(
         &self,
         facts: &RequestFacts<'_>,
-        path: &str,
-        scratch: &mut Scratch,
+        judge: impl Judge,
+        walking: &mut Walking,
         witness: &mut impl Witness,
     ) -> Outcome {
-        scratch.skipped_rules.clear();
+        walking.skipped_rules.clear();
         let mut walk = Walk {
             policy: self,
-            facts,
-            path,
+            judge,
             witness,
             skipped: [None; Phase::ALL.len()],
-            skipped_rules: &mut scratch.skipped_rules,
+            walking,
             allow: None,
         };
         if let Some(block) = walk.all_phases() {
@@ -236,60 +391,69 @@ impl Policy {
 }
 
 /// One reading of a request on its way through the phases.
-struct Walk<'w, 'f, W> {
+struct Walk<'w, J, W> {
     policy: &'w Policy,
-    facts: &'w RequestFacts<'f>,
-    path: &'w str,
+    judge: J,
     witness: &'w mut W,
     /// For each phase the rule because of which it is left out.
     skipped: [Option<Position>; Phase::ALL.len()],
-    skipped_rules: &'w mut Vec<(Position, Position)>,
+    walking: &'w mut Walking,
     /// The enforced allow that matched first.
     allow: Option<Position>,
 }
 
-impl<W: Witness> Walk<'_, '_, W> {
+impl<J: Judge, W: Witness> Walk<'_, J, W> {
     /// The rule that blocks, if any does.
     fn all_phases(&mut self) -> Option<Position> {
-        self.ip_access()
-            .or_else(|| self.phase(Phase::Rule))
-            .or_else(|| self.phase(Phase::Lockdown))
-            .or_else(|| self.phase(Phase::UserAgent))
-            .or_else(|| self.phase(Phase::Hotlink))
+        Phase::ALL.into_iter().find_map(|phase| {
+            let mut rules = std::mem::take(&mut self.walking.rules);
+            rules.clear();
+            self.judge_candidates(phase, &mut rules);
+            let block = match phase {
+                Phase::IpAccess(tier) => self.tier(tier, &rules),
+                Phase::Rule | Phase::Lockdown | Phase::UserAgent | Phase::Hotlink => self.phase(phase, &rules),
+            };
+            self.walking.rules = rules;
+            self.witness.phase_ended(phase);
+            block
+        })
     }
 
-    /// Narrow tiers first. In a tier an allow ends the blocks of that tier and of the broader ones, whatever the order.
-    fn ip_access(&mut self) -> Option<Position> {
-        for tier in [Tier::Address, Tier::Asn, Tier::Place] {
-            let policy = self.policy;
-            let rules = policy.order.phase(Phase::IpAccess(tier));
-            for at in rules.iter().copied().filter(|at| !policy.blocks(*at)) {
-                if self.asks(at) && policy.allows(at) {
-                    self.allow.get_or_insert(at);
-                }
+    /// Finds the candidates of a phase, unless it is left out and nobody cares.
+    fn judge_candidates(&mut self, phase: Phase, rules: &mut Vec<Position>) {
+        if self.skipped[phase_index(phase)].is_none() || W::WANTS_LEFT_OUT {
+            self.judge.candidates(phase, rules);
+        }
+    }
+
+    /// In a tier an allow ends the blocks of that tier and of the broader ones, whatever the order.
+    fn tier(&mut self, tier: Tier, rules: &[Position]) -> Option<Position> {
+        let policy = self.policy;
+        for at in rules.iter().copied().filter(|at| !policy.blocks(*at)) {
+            if self.asks(at) && policy.allows(at) {
+                self.allow.get_or_insert(at);
             }
-            for at in rules.iter().copied().filter(|at| policy.blocks(*at)) {
-                if let Some(by) = self.allow {
-                    self.witness.left_out(&[at], LeftOut::Allowed(by));
-                } else if self.asks(at) {
-                    return Some(at);
-                }
+        }
+        for at in rules.iter().copied().filter(|at| policy.blocks(*at)) {
+            if let Some(by) = self.allow {
+                self.witness.left_out(&[at], LeftOut::Allowed(by));
+            } else if self.asks(at) {
+                return Some(at);
             }
-            // A network operator or a country is no credential: only an address skips anything later.
-            if tier == Tier::Address
-                && let Some(by) = self.allow
-            {
-                self.skip_by_allow(by);
-            }
+        }
+        // A network operator or a country is no credential: only an address skips anything later.
+        if tier == Tier::Address
+            && let Some(by) = self.allow
+        {
+            self.skip_by_allow(by);
         }
         None
     }
 
     /// The rules of a phase in written order.
-    fn phase(&mut self, phase: Phase) -> Option<Position> {
+    fn phase(&mut self, phase: Phase, rules: &[Position]) -> Option<Position> {
         let policy = self.policy;
-        let rules = policy.order.phase(phase);
-        if let Some(by) = self.skipped[index(phase)] {
+        if let Some(by) = self.skipped[phase_index(phase)] {
             self.witness.left_out(rules, LeftOut::PhaseSkipped(by));
             return None;
         }
@@ -317,11 +481,11 @@ impl<W: Witness> Walk<'_, '_, W> {
         let Some(rule) = self.policy.rules.get(at) else {
             return false;
         };
-        if let Some((_, by)) = self.skipped_rules.iter().find(|(skipped, _)| *skipped == at) {
+        if let Some((_, by)) = self.walking.skipped_rules.iter().find(|(skipped, _)| *skipped == at) {
             self.witness.left_out(&[at], LeftOut::RuleSkipped(*by));
             return false;
         }
-        let matched = rule.expression.matches(self.facts, self.path);
+        let matched = self.judge.matches(at);
         self.witness.asked(at, rule, matched);
         matched && rule.mode == Mode::Enforce
     }
@@ -329,7 +493,7 @@ impl<W: Witness> Walk<'_, '_, W> {
     /// Leaves out every later phase but the positive ones, which say who may come in at all: `lockdown` is not among them.
     fn skip_by_allow(&mut self, by: Position) {
         for phase in [Phase::Rule, Phase::UserAgent, Phase::Hotlink] {
-            self.skipped[index(phase)].get_or_insert(by);
+            self.skipped[phase_index(phase)].get_or_insert(by);
         }
     }
 
@@ -338,9 +502,11 @@ impl<W: Witness> Walk<'_, '_, W> {
             return;
         };
         for phase in &skips.phases {
-            self.skipped[index(*phase)].get_or_insert(by);
+            self.skipped[phase_index(*phase)].get_or_insert(by);
         }
-        self.skipped_rules.extend(skips.rules.iter().map(|rule| (*rule, by)));
+        self.walking
+            .skipped_rules
+            .extend(skips.rules.iter().map(|rule| (*rule, by)));
     }
 }
 
@@ -352,11 +518,13 @@ struct Hits {
 }
 
 impl Hits {
-    fn add_matched(&mut self, other: &Self) {
-        add_missing(&mut self.matched, &other.matched);
+    fn clear(&mut self) {
+        self.matched.clear();
+        self.shadow.clear();
     }
 
-    fn add_shadow(&mut self, other: &Self) {
+    fn add(&mut self, other: &Self) {
+        add_missing(&mut self.matched, &other.matched);
         add_missing(&mut self.shadow, &other.shadow);
     }
 }
@@ -369,14 +537,26 @@ fn add_missing(known: &mut Vec<Position>, more: &[Position]) {
     }
 }
 
-impl Witness for Hits {
+/// Notes what matched, and passes on when phases end.
+struct Watched<'h, 'l, L> {
+    hits: &'h mut Hits,
+    laps: &'l mut L,
+}
+
+impl<L: Laps> Witness for Watched<'_, '_, L> {
+    const WANTS_LEFT_OUT: bool = false;
+
     fn asked(&mut self, at: Position, rule: &Rule, matched: bool) {
         match (matched, rule.mode) {
-            (true, Mode::Enforce) => self.matched.push(at),
-            (true, Mode::Shadow) => self.shadow.push(at),
+            (true, Mode::Enforce) => self.hits.matched.push(at),
+            (true, Mode::Shadow) => self.hits.shadow.push(at),
             (false, Mode::Enforce | Mode::Shadow) => {}
         }
     }
 
     fn left_out(&mut self, _rules: &[Position], _why: LeftOut) {}
+
+    fn phase_ended(&mut self, phase: Phase) {
+        self.laps.phase_ended(phase);
+    }
 }

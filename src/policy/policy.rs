@@ -15,6 +15,7 @@ use super::{
     lang::{GeoKnown, reads::HeaderRead},
     list::{List, Lists},
     phases::Order,
+    plan::{Plan, PlanStats},
     rule::{Kind, Phase, Rule, RuleId, SkipTarget, Timestamp},
     rules::{self, Entry, RuleEnvironment, lists},
     site::SiteFacts,
@@ -26,6 +27,7 @@ use super::{
 pub struct Policy {
     pub(super) rules: Vec<Rule>,
     pub(super) order: Order,
+    pub(super) plan: Plan,
     lists: Lists,
     header_reads: HeaderReads,
 }
@@ -127,9 +129,11 @@ impl Policy {
         check_skips(&skips, &by_entry, &derived, &rules, faults);
         let order = Order::new(&rules, &by_entry);
         let header_reads = HeaderReads::of(&rules);
+        let plan = Plan::new(&rules);
         Some(Self {
             rules,
             order,
+            plan,
             lists,
             header_reads,
         })
@@ -143,6 +147,11 @@ impl Policy {
     /// Whether a rule looks at the header of this name: lower case, with `-` for every mark.
     pub fn reads_header(&self, folded: &str) -> bool {
         self.header_reads.all || self.header_reads.names.contains(folded)
+    }
+
+    /// What the rules were compiled to.
+    pub fn plan_stats(&self) -> PlanStats {
+        self.plan.stats(&self.rules)
     }
 
     /// Every list.

@@ -52,8 +52,8 @@ fn outcome(decision: &Decision<'_>) -> Expected {
         verdict: verdict.to_owned(),
         rule: rule.map(|rule| rule.id.to_string()),
         reason,
-        shadow: ids(&decision.shadow),
-        matched: Some(ids(&decision.matched)),
+        shadow: ids(decision.shadow),
+        matched: Some(ids(decision.matched)),
     }
 }
 

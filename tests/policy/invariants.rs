@@ -181,7 +181,8 @@ proptest! {
     fn what_a_decision_says_matched_holds_together(rules in rules(), request in request()) {
         let policy = policy(&rules);
         let facts = request.facts();
-        let decision = policy.decide(&facts, &mut Scratch::new());
+        let mut scratch = Scratch::new();
+        let decision = policy.decide(&facts, &mut scratch);
         prop_assert!(decision.matched.iter().all(|rule| rule.mode == Mode::Enforce));
         prop_assert!(decision.shadow.iter().all(|rule| rule.mode == Mode::Shadow));
         match &decision.verdict {

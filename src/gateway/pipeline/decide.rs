@@ -43,12 +43,9 @@ impl Gateway {
             headers: &parts.headers,
             client: checked.client,
         };
+        let mut scratch = self.scratch.borrow_mut();
         let asked = Instant::now();
-        let decision = arrival
-            .terms
-            .snapshot
-            .policy
-            .decide(&facts, &mut self.scratch.borrow_mut());
+        let decision = arrival.terms.snapshot.policy.decide(&facts, &mut scratch);
         let judgement = Judgement::Decided {
             decision: &decision,
             took: asked.elapsed(),

@@ -164,7 +164,8 @@ pub(in crate::policy) fn test(test: &Test, datum: &Datum<'_>) -> bool {
     }
 }
 
-fn is_listed(list: &List, datum: &Datum<'_>) -> bool {
+/// Whether the list, of whichever kind, holds the value.
+pub(in crate::policy) fn is_listed(list: &List, datum: &Datum<'_>) -> bool {
     match (list.kind(), datum) {
         (ListKind::Ip, Datum::Ip(address)) => list.contains_ip(*address),
         (ListKind::Asn, Datum::Int(asn)) => u32::try_from(*asn).is_ok_and(|asn| list.contains_asn(asn)),

@@ -40,7 +40,7 @@ impl Needle {
     }
 
     /// What finds them in ASCII letters of either case, if it was prepared.
-    pub(super) fn any_case(&self) -> Option<&AhoCorasick> {
+    pub(in crate::policy) fn any_case(&self) -> Option<&AhoCorasick> {
         self.any_case.as_ref()
     }
 }

@@ -140,16 +140,18 @@ pub(super) fn has_key<'a>(arguments: &[Datum<'a>], _: &'a Bump) -> Option<Datum<
     }
 }
 
-pub(super) fn has_value<'a>(arguments: &[Datum<'a>], arena: &'a Bump) -> Option<Datum<'a>> {
+pub(super) fn has_value<'a>(arguments: &[Datum<'a>], _: &'a Bump) -> Option<Datum<'a>> {
     match arguments {
-        [Datum::Map(map, input), value @ Datum::Text(_)] => has_value(&[(map.values)(input), *value], arena),
-        [Datum::Array(elements), Datum::Text(value)] => {
-            let found = elements
-                .iter()
-                .any(|element| matches!(element, Datum::Text(text) if text == value));
-            Some(Datum::Bool(found))
-        }
+        [Datum::Map(map, input), Datum::Text(value)] => Some(Datum::Bool(holds_text(&(map.values)(input), value))),
+        [array @ Datum::Array(_), Datum::Text(value)] => Some(Datum::Bool(holds_text(array, value))),
         _ => None,
+    }
+}
+
+fn holds_text(array: &Datum<'_>, value: &[u8]) -> bool {
+    match array {
+        Datum::Array(elements) => elements.iter().any(|element| element.as_text() == Some(value)),
+        Datum::Bool(_) | Datum::Int(_) | Datum::Text(_) | Datum::Ip(_) | Datum::Map(..) | Datum::Absent => false,
     }
 }
 
@@ -232,7 +234,7 @@ fn base64<'a>(text: &[u8], arena: &'a Bump) -> Option<&'a [u8]> {
         }
     }
     // One character alone stands for no byte; more than two `=` are no padding.
-    (end % 4 != 1 && text.len() - end <= 2).then(|| &*decoded.into_bump_slice())
+    (end % 4 != 1 && text.len() - end <= 2).then(|| decoded.into_bump_slice() as &[u8])
 }
 
 pub(super) fn url_decode<'a>(arguments: &[Datum<'a>], arena: &'a Bump) -> Option<Datum<'a>> {

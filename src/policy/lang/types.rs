@@ -94,6 +94,14 @@ impl<'a> Datum<'a> {
         Self::Text(text.as_bytes())
     }
 
+    /// The bytes, if it is text.
+    pub fn as_text(&self) -> Option<&'a [u8]> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Bool(_) | Self::Int(_) | Self::Ip(_) | Self::Array(_) | Self::Map(..) | Self::Absent => None,
+        }
+    }
+
     /// What a value prints as.
     pub fn printed(value: impl fmt::Display, arena: &'a Bump) -> Self {
         Self::text(bumpalo::format!(in arena, "{}", value).into_bump_str())

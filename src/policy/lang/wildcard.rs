@@ -69,6 +69,11 @@ impl Wildcard {
         self.case
     }
 
+    /// What stands between the stars.
+    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        self.pieces.iter().map(|piece| &**piece)
+    }
+
     /// The pattern, with stars and backslashes escaped.
     pub fn pattern(&self) -> Vec<u8> {
         let escaped = self.pieces.iter().map(|piece| {

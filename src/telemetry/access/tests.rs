@@ -79,7 +79,8 @@ fn sent(url: &str, original: &'static str) -> Sent {
 fn logged(format: LogFormat, sent: &Sent) -> String {
     let facts = sent.request.facts();
     let policy = policy(facts.site);
-    let decision = policy.decide(&facts, &mut Scratch::new());
+    let mut scratch = Scratch::new();
+    let decision = policy.decide(&facts, &mut scratch);
     let record = RequestRecord {
         received: SystemTime::UNIX_EPOCH + Duration::from_millis(1_767_225_600_123),
         started: Instant::now(),
@@ -297,7 +298,8 @@ fn a_request_that_is_dropped_is_recorded_as_one_whose_client_went_away() -> io::
     let request = Request::get("https://example.com/");
     let facts = request.facts();
     let policy = policy(facts.site);
-    let decision = policy.decide(&facts, &mut Scratch::new());
+    let mut scratch = Scratch::new();
+    let decision = policy.decide(&facts, &mut scratch);
     let meters = telemetry.metrics().meters(["main"], ["office", "soon"], []);
     let record = RequestRecord {
         received: SystemTime::now(),

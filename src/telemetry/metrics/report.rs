@@ -21,7 +21,7 @@ impl Metrics {
             return;
         };
         self.decision_duration.observe(worker, *took);
-        for rule in decision.matched.iter().chain(&decision.shadow) {
+        for rule in decision.matched.iter().chain(decision.shadow) {
             self.decisions.matched(worker, rule);
             if let Some(meters) = meters {
                 meters.hit(worker, rule);
