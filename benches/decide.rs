@@ -276,6 +276,7 @@ fn cases() -> Vec<Case> {
         Case::mixed("10_rules", 10),
         Case::mixed("100_rules", 100),
         Case::mixed("1000_rules", 1000),
+        Case::mixed("10000_rules", 10_000),
         Case::listed("list_of_1000", 1000),
         Case::listed("list_of_100000", 100_000),
         Case::new("agent_catalogue", compiled(CATALOGUE)).refuses("refused", Head::of_browser().agent(crawler)),

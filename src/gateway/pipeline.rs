@@ -6,7 +6,13 @@ mod arrival;
 mod decide;
 mod forward;
 
-use std::{cell::RefCell, fmt, rc::Rc, sync::Arc, time::SystemTime};
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+    rc::Rc,
+    sync::Arc,
+    time::SystemTime,
+};
 
 use bytes::Bytes;
 use http::{
@@ -40,6 +46,8 @@ pub struct Gateway {
     terms: RefCell<Rc<Terms>>,
     upstreams: Upstreams,
     scratch: RefCell<Scratch>,
+    /// How many requests were judged, to measure a sample of them.
+    judged: Cell<u32>,
     ids: RefCell<fastrand::Rng>,
     telemetry: WorkerTelemetry,
 }
@@ -60,6 +68,7 @@ impl Gateway {
             current: RefCell::new(current.cached()),
             upstreams: Upstreams::default(),
             scratch: RefCell::default(),
+            judged: Cell::new(0),
             ids: RefCell::new(fastrand::Rng::new()),
             telemetry,
         }

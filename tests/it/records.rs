@@ -314,6 +314,12 @@ fn metrics_count_known_traffic() {
         gateway.wait_for_metric(sample, value);
     }
     let shown = gateway.ask_admin("/metrics");
+    // Each worker measures the first request that it judges.
+    for phase in ["ip_access", "rule"] {
+        let sample = format!("portcullis_phase_duration_seconds_count{{phase=\"{phase}\"}} ");
+        let count = shown.lines().find_map(|line| line.strip_prefix(&sample)?.parse().ok());
+        assert!(matches!(count, Some(1_u64..)), "{sample}{count:?}");
+    }
     for from_clients in ["127.0.0.1", "a.test", "b.test", "/closed"] {
         assert!(!shown.contains(from_clients), "{from_clients} in {shown}");
     }

@@ -15,7 +15,10 @@ use crate::{
         decision::{Decision, Verdict},
         facts::RequestFacts,
     },
-    telemetry::access::Judgement,
+    telemetry::{
+        access::Judgement,
+        metrics::{PhaseTimes, SAMPLED_REQUESTS},
+    },
     upstream::Destination,
 };
 
@@ -44,16 +47,33 @@ impl Gateway {
             client: checked.client,
         };
         let mut scratch = self.scratch.borrow_mut();
+        let policy = &arrival.terms.snapshot.policy;
+        let mut phases = self.is_sampled().then(PhaseTimes::start);
         let asked = Instant::now();
-        let decision = arrival.terms.snapshot.policy.decide(&facts, &mut scratch);
+        let decision = match &mut phases {
+            Some(phases) => policy.decide_in_laps(&facts, &mut scratch, phases),
+            None => policy.decide(&facts, &mut scratch),
+        };
         let judgement = Judgement::Decided {
             decision: &decision,
             took: asked.elapsed(),
         };
+        if let Some(phases) = phases {
+            self.telemetry.metrics().phases_took(self.telemetry.index(), &phases);
+        }
         let record = self
             .telemetry
             .begin(&arrival.record(parts, Known::of(checked), judgement));
         (OpenRecord::new(record), arrival.ruling(checked, parts, &decision))
+    }
+}
+
+impl Gateway {
+    /// Whether the phases of this request are measured.
+    fn is_sampled(&self) -> bool {
+        let judged = self.judged.get();
+        self.judged.set(judged.wrapping_add(1));
+        judged.is_multiple_of(SAMPLED_REQUESTS)
     }
 }
 

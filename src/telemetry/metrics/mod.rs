@@ -7,6 +7,7 @@
 mod cells;
 mod exposition;
 mod meters;
+mod phase_times;
 mod report;
 
 use std::{
@@ -20,12 +21,13 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 
-use self::meters::DecisionCounters;
 pub use self::{
     cells::{Counter, Gauge, Histogram, WorkerIndex},
     exposition::CONTENT_TYPE,
     meters::{Meters, OpenConnection, RequestDecision, SiteMeter, UpstreamFailure, UpstreamMeter},
+    phase_times::{PhaseTimes, SAMPLED_REQUESTS},
 };
+use self::{meters::DecisionCounters, phase_times::PhaseHistograms};
 use crate::policy::rule::Timestamp;
 
 /// From a refusal to a long poll.
@@ -79,6 +81,7 @@ pub struct Metrics {
     decisions: DecisionCounters,
     request_duration: Histogram,
     decision_duration: Histogram,
+    phase_durations: PhaseHistograms,
     tunnels: Gauge,
     ask_connections: OnceLock<AskConnections>,
     log_dropped: AtomicU64,
@@ -171,6 +174,7 @@ impl Metrics {
             decisions: DecisionCounters::new(workers),
             request_duration: Histogram::new(workers, &REQUEST_BOUNDS),
             decision_duration: Histogram::new(workers, &DECISION_BOUNDS),
+            phase_durations: PhaseHistograms::new(workers),
             tunnels: Gauge::new(workers),
             ask_connections: OnceLock::new(),
             log_dropped: AtomicU64::new(0),

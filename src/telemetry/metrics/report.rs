@@ -124,6 +124,7 @@ impl Metrics {
             "What the rules took.",
         );
         out.histogram(&[], &self.decision_duration.distribution());
+        self.phase_durations.render(out);
     }
 
     fn render_connections(&self, out: &mut Exposition) {

@@ -1,6 +1,10 @@
 use http::StatusCode;
 
 use super::*;
+use crate::policy::{
+    phases::Laps,
+    rule::{Phase, Tier},
+};
 
 const WORKER: fn(usize) -> WorkerIndex = WorkerIndex::new;
 
@@ -141,4 +145,24 @@ fn tunnels_are_not_counted_as_http_connections() {
         lines(&metrics, r#"portcullis_connections_refused_total{cause="limit"}"#).len(),
         1
     );
+}
+
+#[test]
+fn the_tiers_of_a_phase_are_one_lap_and_phases_not_reached_are_none() {
+    let metrics = Metrics::new(1);
+    let mut times = PhaseTimes::start();
+    for phase in [
+        Phase::IpAccess(Tier::Address),
+        Phase::IpAccess(Tier::Asn),
+        Phase::IpAccess(Tier::Place),
+        Phase::Rule,
+    ] {
+        times.phase_ended(phase);
+    }
+    metrics.phases_took(WorkerIndex::new(0), &times);
+    let shown = metrics.render();
+    for (phase, count) in [("ip_access", 1), ("rule", 1), ("lockdown", 0)] {
+        let sample = format!("portcullis_phase_duration_seconds_count{{phase=\"{phase}\"}} {count}\n");
+        assert!(shown.contains(&sample), "{sample}{shown}");
+    }
 }
