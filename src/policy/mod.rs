@@ -23,6 +23,8 @@ pub mod policy;
 pub mod rule;
 pub mod rules;
 pub mod site;
+#[cfg_attr(not(test), expect(dead_code, reason = "the sets of addresses move onto it next"))]
+mod sorted;
 pub mod table;
 pub mod testing;
 pub mod user_agents;
