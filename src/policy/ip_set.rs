@@ -89,6 +89,11 @@ impl IpSetBuilder {
         }
     }
 
+    /// How many ranges were added.
+    pub(super) fn len(&self) -> usize {
+        self.v4.len() + self.v6.len()
+    }
+
     /// The set; and how many of the ranges add nothing to it, since an equal or a wider one is among the others.
     pub(super) fn finish(self) -> (IpSet, usize) {
         let (v4, folded_v4) = Boundaries::of(self.v4);
@@ -275,7 +280,7 @@ mod tests {
         let v4 = (0..20_000).map(|n| Network::new(Ipv4Addr::from(scattered(n)).into(), 20 + (n % 13) as u8));
         let (v4, _) = gathered(v4.map(IpRange::from));
         assert!(v4.memory() < v4.ranges() * 12, "{} for {}", v4.memory(), v4.ranges());
-        let address = |n: u32| 0x2001_0db8_u128 + u128::from(n % 200) << 96 | u128::from(scattered(n)) << 32 | 1;
+        let address = |n: u32| (0x2001_0db8_u128 + u128::from(n % 200)) << 96 | u128::from(scattered(n)) << 32 | 1;
         let v6 = (0..20_000).map(|n| Network::new(Ipv6Addr::from(address(n)).into(), 128));
         let (v6, _) = gathered(v6.map(IpRange::from));
         assert!(v6.memory() < v6.ranges() * 42, "{} for {}", v6.memory(), v6.ranges());

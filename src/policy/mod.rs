@@ -25,6 +25,7 @@ pub mod rule;
 pub mod rules;
 pub mod site;
 mod sorted;
+mod strings;
 pub mod table;
 pub mod testing;
 pub mod user_agents;

@@ -300,7 +300,7 @@ mod tests {
     #[test]
     fn clustered_keys_take_little_more_than_themselves() {
         let keys: BTreeSet<u128> = (0..20_000_u128)
-            .map(|n| 0x2000 << 112 | (n % 30) * 0x1_2345 << 96 | (n * 0x9e37_79b9_7f4a_7c15 % (1 << 64)))
+            .map(|n| 0x2000 << 112 | ((n % 30) * 0x1_2345) << 96 | (n * 0x9e37_79b9_7f4a_7c15 % (1 << 64)))
             .collect();
         let sorted = SortedKeys::new(keys.iter().copied().collect());
         assert!(sorted.memory() < keys.len() * 20, "{} bytes", sorted.memory());
