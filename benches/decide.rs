@@ -148,6 +148,7 @@ fn compiled(rules: &str) -> Policy {
         sites: &[site()],
         geo: GeoKnown::ALL,
         files: &NoFiles,
+        previous: None,
         now: NOW,
     };
     let policy = Policy::compile(&[Source::new("generated.toml", rules)], &environment, &mut faults);

@@ -22,6 +22,7 @@ pub(super) fn run(session: &Session) -> Exit {
     };
     let rules = snapshot.policy.counts().map(|(_, count)| count).sum();
     let lists = snapshot.policy.lists().iter().count();
+    let folded = || snapshot.policy.lists().iter().filter(|list| list.folded() > 0);
     match session.output {
         Output::Text => {
             session.warnings(&warnings);
@@ -30,11 +31,17 @@ pub(super) fn run(session: &Session) -> Exit {
                 plural(rules, "rule"),
                 plural(lists, "list")
             ));
+            for line in folded().filter_map(|list| show::folded(list)) {
+                session.print(&format!("  {line}\n"));
+            }
         }
         Output::Json => session.print_json(&json!({
             "ok": true,
             "rules": rules,
             "lists": lists,
+            "folded": folded()
+                .map(|list| json!({ "list": list.name(), "entries": list.len(), "folded": list.folded() }))
+                .collect::<Vec<_>>(),
             "faults": warnings.iter().map(show::json).collect::<Vec<_>>(),
         })),
     }

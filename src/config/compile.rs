@@ -45,7 +45,7 @@ pub(super) fn compile(
     resolve(&mut written, files);
     check_socket(&written.admin, faults);
     number_applications(&mut written);
-    let policy = policy(&written, now, files, faults);
+    let policy = policy(&written, now, previous, files, faults);
     let lists = policy.as_ref().map(Policy::lists);
     let client_ip = client_ip(&written.client_ip, lists, faults);
     let geo = geo(&written, lists, previous, files, faults);
@@ -90,7 +90,13 @@ pub(super) fn compile(
     })
 }
 
-fn policy(written: &Written, now: Timestamp, files: &mut Files, faults: &mut Faults) -> Option<Policy> {
+fn policy(
+    written: &Written,
+    now: Timestamp,
+    previous: Option<&Snapshot>,
+    files: &mut Files,
+    faults: &mut Faults,
+) -> Option<Policy> {
     let sources = rule_sources(written.rules.as_deref().unwrap_or_default(), files, faults);
     let sites: Vec<_> = written.sites.iter().map(|site| site.site.facts.clone()).collect();
     let geoip = &written.geoip.settings;
@@ -103,6 +109,7 @@ fn policy(written: &Written, now: Timestamp, files: &mut Files, faults: &mut Fau
             tor: geoip.tor.is_some(),
         },
         files: &Lent(RefCell::new(files)),
+        previous: previous.map(|snapshot| snapshot.policy.lists()),
         now,
     };
     Policy::compile(&sources, &environment, faults)

@@ -1,9 +1,14 @@
-//! Shows faults: to people as rustc shows its own, to programs as JSON.
+//! Shows faults: to people as rustc shows its own, to programs as JSON. And what was folded of lists.
+
+use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, renderer::DecorStyle};
 use serde_json::{Value, json};
 
-use crate::policy::fault::{Fault, Place, Severity};
+use crate::policy::{
+    fault::{Fault, Place, Severity},
+    list::{List, ListKind},
+};
 
 /// Whether the text is coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,20 +52,32 @@ fn group(fault: &Fault) -> Group<'_> {
 }
 
 fn snippet<'a>(place: &'a Place, label: &'a str) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
-    let annotation = AnnotationKind::Primary.span(shown_span(place));
+    let span = shown_span(place);
+    let (lines, first) = lines_of(place, &span);
+    let annotation = AnnotationKind::Primary.span(span.start - lines.start..span.end - lines.start);
     let annotation = if label.is_empty() {
         annotation
     } else {
         annotation.label(printable(label))
     };
-    Snippet::source(&place.source.text)
+    Snippet::source(place.source.text.get(lines).unwrap_or_default())
+        .line_start(first)
         .path(&place.source.name)
         .annotation(annotation)
 }
 
+/// The line that the marked part of a place is in, and its number: the renderer would go through all of a list's million.
+fn lines_of(place: &Place, span: &Range<usize>) -> (Range<usize>, usize) {
+    let text = place.source.text.as_bytes();
+    let (before, after) = text.split_at(span.start.min(text.len()));
+    let start = memchr::memrchr(b'\n', before).map_or(0, |end| end + 1);
+    let end = memchr::memchr(b'\n', after).map_or(text.len(), |end| span.start + end);
+    (start..end.max(span.end), place.line_column().0)
+}
+
 /// The part of the place that is marked: of a place over several lines the first one, and never nothing, where the text
 /// has a character to mark.
-fn shown_span(place: &Place) -> std::ops::Range<usize> {
+fn shown_span(place: &Place) -> Range<usize> {
     let text = &place.source.text;
     let start = boundary(text, place.span.start);
     let end = boundary(text, place.span.end);
@@ -91,6 +108,34 @@ pub fn printable(text: &str) -> String {
         .collect()
 }
 
+/// What was folded of a list, in one line: `list blocked: 1,000,000 entries, 1,204 duplicates or inside wider ones`.
+pub fn folded(list: &List) -> Option<String> {
+    let (entries, folded) = (grouped(list.len()), list.folded());
+    (folded > 0).then(|| {
+        let what = if folded == 1 { "duplicate" } else { "duplicates" };
+        let (name, folded) = (list.name(), grouped(folded));
+        match list.kind() {
+            ListKind::Ip => format!("list {name}: {entries} entries, {folded} {what} or inside wider ones"),
+            ListKind::Asn | ListKind::Country | ListKind::String => {
+                format!("list {name}: {entries} entries, {folded} {what}")
+            }
+        }
+    })
+}
+
+/// A number with a comma between thousands.
+pub fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
 /// One fault for programs.
 pub fn json(fault: &Fault) -> Value {
     let severity = match fault.severity {
@@ -119,7 +164,7 @@ pub fn json(fault: &Fault) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::fault::Source;
+    use crate::policy::{fault::Source, network::IpRange};
 
     #[test]
     fn a_fault_is_shown_with_its_line_and_a_caret() {
@@ -136,6 +181,38 @@ mod tests {
              | ^^^^^^ not a key of this table\n  \
              |\n  \
              = help: did you mean `action`?\n"
+        );
+    }
+
+    #[test]
+    fn a_fault_deep_in_a_list_is_shown_with_its_own_line() {
+        let text_of = "192.0.2.1\n".repeat(4_999) + "192.0.2.300\n192.0.2.2\n";
+        let at = text_of.find("300").expect("it is there");
+        let source = Source::new("blocked.txt", text_of);
+        let fault = Fault::error(Place::new(&source, at - 8..at + 3), "no address");
+        assert_eq!(
+            text(&[fault], Colour::Off),
+            "error: no address\n    \
+             --> blocked.txt:5000:1\n     \
+             |\n\
+             5000 | 192.0.2.300\n     \
+             | ^^^^^^^^^^^\n"
+        );
+    }
+
+    #[test]
+    fn what_was_folded_is_told_of_lists_with_such_entries_only() {
+        let range = |text| IpRange::parse(text).expect("a range");
+        let thousand = std::iter::repeat_n(range("192.0.2.1"), 1_205);
+        let list = List::ip("blocked", thousand.chain([range("192.0.2.0/24")]));
+        let said = "list blocked: 1,206 entries, 1,205 duplicates or inside wider ones";
+        assert_eq!(folded(&list).as_deref(), Some(said));
+        let said = "list bots: 3 entries, 1 duplicate";
+        assert_eq!(folded(&List::string("bots", ["a", "b", "a"])).as_deref(), Some(said));
+        assert_eq!(folded(&List::asn("own", [1, 2])), None);
+        assert_eq!(
+            [0, 999, 1_000, 1_234_567].map(grouped),
+            ["0", "999", "1,000", "1,234,567"]
         );
     }
 

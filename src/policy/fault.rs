@@ -45,10 +45,13 @@ impl Place {
 
     /// Line and column of the first byte, both from 1; the column counts characters.
     pub fn line_column(&self) -> (usize, usize) {
-        let before = self.source.text.as_bytes().get(..self.span.start);
-        let before = String::from_utf8_lossy(before.unwrap_or_default());
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().map_or(0, |tail| tail.chars().count()) + 1;
+        let before = self.source.text.as_bytes().get(..self.span.start).unwrap_or_default();
+        let line = memchr::memchr_iter(b'\n', before).count() + 1;
+        let line_start = memchr::memrchr(b'\n', before).map_or(0, |end| end + 1);
+        let column = String::from_utf8_lossy(before.get(line_start..).unwrap_or_default())
+            .chars()
+            .count()
+            + 1;
         (line, column)
     }
 }

@@ -10,6 +10,7 @@ pub mod decision;
 pub mod explain;
 pub mod facts;
 pub mod fault;
+mod ip_set;
 pub mod lang;
 pub mod list;
 pub mod network;
@@ -24,8 +25,8 @@ pub mod policy;
 pub mod rule;
 pub mod rules;
 pub mod site;
-#[cfg_attr(not(test), expect(dead_code, reason = "the sets of addresses move onto it next"))]
 mod sorted;
+mod strings;
 pub mod table;
 pub mod testing;
 pub mod user_agents;

@@ -47,6 +47,8 @@ pub struct PolicyEnvironment<'e> {
     pub geo: GeoKnown,
     /// Reads the files of lists.
     pub files: &'e dyn ListFiles,
+    /// The lists in force: one that is written as before is the same one, and not compiled again.
+    pub previous: Option<&'e Lists>,
     /// The time of the load, only to warn of rules that lapse soon.
     pub now: Timestamp,
 }
@@ -236,7 +238,7 @@ fn read_lists(files: &mut [Table<'_>], env: &PolicyEnvironment<'_>, faults: &mut
             places.insert(name.clone(), place);
             let list = value
                 .table(&format!("[list.{name}]"), faults)
-                .and_then(|table| lists::read(&name, table, env.files, faults));
+                .and_then(|table| lists::read(&name, table, env, faults));
             if let Some(list) = list {
                 lists.insert(list);
             }

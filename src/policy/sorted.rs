@@ -5,10 +5,10 @@
 //! directory divides the span of *its own* keys, from the first to the last, into equal slots, about one for every few
 //! keys; a slot that still holds many gets a directory of its own. Few keys are left to compare, however they lie.
 //!
-//! Measured against a binary search over the same keys (random look-ups): a quarter of the time for 100,000 random IPv4
-//! networks, a quarter for 100,000 and for 500,000 IPv6 addresses in 300 networks. A fixed index over the upper 16 bits of
-//! IPv4 addresses is as fast where they are random, half as fast where they are clustered, and takes 256 KiB for ten of
-//! them; a tree with a sample of the keys on each level took two to three times as long as this.
+//! Measured against a binary search over the same keys, random look-ups: a quarter of the time in 100,000 random IPv4
+//! networks and in 100,000 IPv6 addresses of 300 networks, a third in 500,000 of those. An index over the upper 16 bits of
+//! IPv4 addresses is as fast where they are random, half as fast where they are clustered, and takes 256 KiB even for ten of
+//! them. A tree with a sample of the keys on each level took two to three times as long.
 
 /// Ascending numbers, each once, that are searched on every request.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,10 +1,17 @@
 //! What is different between two snapshots, in words; and which differences must wait for a restart.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use crate::{
-    config::settings::{Settings, Site},
+    config::{
+        settings::{Settings, Site},
+        show,
+    },
     policy::{
+        list::List,
         rule::{Phase, Rule, RuleId},
         site::SiteFacts,
     },
@@ -41,9 +48,11 @@ pub fn changes(old: &Snapshot, new: &Snapshot) -> Vec<String> {
     changed.extend(reordered(old, new));
     let lists = |snapshot: &Snapshot| -> BTreeMap<_, _> {
         let lists = snapshot.policy.lists().iter();
-        lists.map(|list| (list.name().to_owned(), (**list).clone())).collect()
+        // An unchanged list is the same one, and equal at a glance.
+        lists.map(|list| (list.name().to_owned(), Arc::clone(list))).collect()
     };
     compare("list", &lists(old), &lists(new), &mut changed);
+    changed.extend(folded(old, new));
     compare("site", &sites(old), &sites(new), &mut changed);
     compare("certificate", &certificates(old), &certificates(new), &mut changed);
     compare(
@@ -70,6 +79,16 @@ pub fn changes(old: &Snapshot, new: &Snapshot) -> Vec<String> {
     let differing = sections.into_iter().filter(|(_, differs)| *differs);
     changed.extend(differing.map(|(section, _)| format!("{section} changed")));
     changed
+}
+
+/// Of the lists that are new or different, those with entries that add nothing.
+fn folded(old: &Snapshot, new: &Snapshot) -> impl Iterator<Item = String> {
+    let is_old = |list: &&Arc<List>| old.policy.list(list.name()).is_some_and(|before| before == *list);
+    new.policy
+        .lists()
+        .iter()
+        .filter(move |list| !is_old(list))
+        .filter_map(|list| show::folded(list))
 }
 
 /// How many names of one sort are told before the rest is counted.

@@ -136,6 +136,7 @@ fn faults_of_rules(example: &Example) -> Vec<String> {
         sites: &sites(),
         geo: GeoKnown::ALL,
         files: &AnyFile,
+        previous: None,
         now: crate::support::NOW,
     };
     let mut faults = Faults::new();

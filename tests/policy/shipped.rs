@@ -47,6 +47,7 @@ fn shipped() -> Policy {
             ..GeoKnown::ALL
         },
         files: &Checkout,
+        previous: None,
         now: crate::support::NOW,
     };
     let policy = Policy::compile(&sources, &environment, &mut faults);

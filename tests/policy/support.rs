@@ -77,6 +77,7 @@ pub(crate) fn compile(
         sites,
         geo,
         files,
+        previous: None,
         now: NOW,
     };
     let policy = Policy::compile(&[Source::new(file, rules)], &environment, &mut faults);

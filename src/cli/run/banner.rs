@@ -3,8 +3,11 @@
 use std::{fmt::Write, net::SocketAddr, path::Path, sync::Arc};
 
 use crate::{
-    config::settings::{Listener, Protocol, Server, Site, TlsVersion},
-    policy::rule::Kind,
+    config::{
+        settings::{Listener, Protocol, Server, Site, TlsVersion},
+        show::grouped,
+    },
+    policy::{list::List, rule::Kind},
     snapshot::Snapshot,
     tls::{Certificate, CertificateOrigin},
 };
@@ -158,15 +161,19 @@ fn lists(snapshot: &Snapshot) -> Option<String> {
         .policy
         .lists()
         .iter()
-        .map(|list| format!("${} ({})", list.name(), entries(list.len())))
+        .map(|list| format!("${} ({})", list.name(), entries(list)))
         .collect();
     (!lists.is_empty()).then(|| lists.join(", "))
 }
 
-fn entries(number: usize) -> String {
-    match number {
+fn entries(list: &List) -> String {
+    let entries = match list.len() {
         1 => "1 entry".to_owned(),
-        _ => format!("{number} entries"),
+        number => format!("{} entries", grouped(number)),
+    };
+    match list.folded() {
+        0 => entries,
+        folded => format!("{entries}, {} add nothing", grouped(folded)),
     }
 }
 

@@ -77,10 +77,6 @@ pub struct Comparison {
 }
 
 /// An operator with its right side.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "made once a load; a box would cost every judged request a jump"
-)]
 #[derive(Debug, Clone)]
 pub enum Test {
     /// `eq`, `ne`, `lt`, `le`, `gt`, `ge`

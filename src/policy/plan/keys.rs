@@ -1,7 +1,7 @@
 //! All names that rules ask for in headers, cookies and arguments. A request's own names are looked up among them, so the
 //! cost is that of the request's names, however many the rules know.
 
-use rustc_hash::FxHashMap;
+use hashbrown::HashMap;
 
 use super::{
     clues::{Map, Sought},
@@ -13,7 +13,7 @@ use crate::policy::lang::request::{Input, form_decoded, is_form_encoded};
 #[derive(Debug)]
 pub(super) struct KeyTable {
     map: Map,
-    keys: FxHashMap<Box<[u8]>, Key>,
+    keys: HashMap<Box<[u8]>, Key>,
 }
 
 #[derive(Debug)]
@@ -87,7 +87,7 @@ impl KeyTable {
 /// Gathers names for a table.
 #[derive(Debug, Default)]
 pub(super) struct KeyTableBuilder {
-    keys: FxHashMap<Box<[u8]>, (Vec<Lead>, TextMatcherBuilder)>,
+    keys: HashMap<Box<[u8]>, (Vec<Lead>, TextMatcherBuilder)>,
 }
 
 impl KeyTableBuilder {

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, ops::RangeInclusive, sync::Arc};
 
-use rustc_hash::FxHashMap;
+use hashbrown::HashMap;
 
 use super::{
     atoms::AtomId,
@@ -175,9 +175,9 @@ fn ascending(number: i64) -> u64 {
 pub(super) struct MatchersBuilder {
     count: MatcherId,
     addresses: Option<(MatcherId, AddressesBuilder)>,
-    numbers: FxHashMap<String, (MatcherId, Value, NumbersBuilder)>,
-    texts: FxHashMap<String, (MatcherId, Value, TextMatcherBuilder)>,
-    keys: FxHashMap<Map, (MatcherId, KeyTableBuilder)>,
+    numbers: HashMap<String, (MatcherId, Value, NumbersBuilder)>,
+    texts: HashMap<String, (MatcherId, Value, TextMatcherBuilder)>,
+    keys: HashMap<Map, (MatcherId, KeyTableBuilder)>,
 }
 
 impl MatchersBuilder {

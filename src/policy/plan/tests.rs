@@ -458,6 +458,7 @@ fn compiled(text: &str) -> Result<Policy, String> {
         geo: GeoKnown::ALL,
         files: &NoFiles,
         now: Timestamp(0),
+        previous: None,
     };
     let mut faults = Faults::new();
     let policy = Policy::compile(&[Source::new("random.toml", text)], &environment, &mut faults);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use regex_automata::{PatternSet, meta};
-use rustc_hash::FxHashMap;
+use hashbrown::HashMap;
 
 use super::{
     atoms::AtomId,
@@ -51,7 +51,7 @@ impl Find<'_> {
 /// Every test of one string.
 #[derive(Debug, Default)]
 pub(super) struct TextMatcher {
-    whole: FxHashMap<Box<[u8]>, Box<[Lead]>>,
+    whole: HashMap<Box<[u8]>, Box<[Lead]>>,
     /// Lists that are large: each is asked itself, so that a reload that leaves it as it is need not take it apart.
     lists: Box<[(Arc<List>, Lead)]>,
     literals: Option<LiteralScan>,
@@ -199,7 +199,7 @@ impl ExpressionScan {
 /// Gathers tests for a matcher.
 #[derive(Debug, Default)]
 pub(super) struct TextMatcherBuilder {
-    whole: FxHashMap<Box<[u8]>, Vec<Lead>>,
+    whole: HashMap<Box<[u8]>, Vec<Lead>>,
     lists: Vec<(Arc<List>, Lead)>,
     parts: Vec<(Box<[u8]>, Lead)>,
     sought: Vec<(Vec<Alternative>, Pattern, Lead)>,
@@ -254,7 +254,7 @@ impl TextMatcherBuilder {
 /// What leads to each test: its best literals, or an automaton for all that have none.
 #[derive(Default)]
 struct Chosen {
-    literals: FxHashMap<Vec<u8>, Vec<LiteralLead>>,
+    literals: HashMap<Vec<u8>, Vec<LiteralLead>>,
     expressions: Vec<(String, Lead)>,
 }
 
@@ -263,7 +263,7 @@ impl Chosen {
     const CROWD: usize = 16;
 
     fn of(sought: Vec<(Vec<Alternative>, Pattern, Lead)>, always: &mut Vec<Lead>) -> Self {
-        let mut shared: FxHashMap<Vec<u8>, usize> = FxHashMap::default();
+        let mut shared: HashMap<Vec<u8>, usize> = HashMap::default();
         for literal in sought
             .iter()
             .flat_map(|(alternatives, ..)| alternatives)
@@ -322,7 +322,7 @@ fn commonness(set: &Alternative) -> usize {
 }
 
 impl LiteralScan {
-    fn new(literals: FxHashMap<Vec<u8>, Vec<LiteralLead>>, always: &mut Vec<Lead>) -> Option<Self> {
+    fn new(literals: HashMap<Vec<u8>, Vec<LiteralLead>>, always: &mut Vec<Lead>) -> Option<Self> {
         if literals.is_empty() {
             return None;
         }

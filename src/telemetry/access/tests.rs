@@ -51,6 +51,7 @@ fn policy(site: &SiteFacts) -> Policy {
         sites: std::slice::from_ref(site),
         geo: GeoKnown::NONE,
         files: &NoFiles,
+        previous: None,
         now: Timestamp(1_767_225_600),
     };
     let policy = Policy::compile(&[Source::new("rules.toml", RULES)], &environment, &mut faults);
