@@ -190,6 +190,62 @@ fn a_hundred_reloads_under_load_lose_no_request_and_close_no_connection() {
     );
 }
 
+/// A million networks and addresses of both families, none of them local, with `last` below them.
+fn million(last: &str) -> String {
+    let mut text = String::with_capacity(24 << 20);
+    for number in 0..500_000_u32 {
+        let [_, a, b, c] = number.wrapping_mul(0x9e37_79b9).to_be_bytes();
+        text += &format!("198.{a}.{b}.{c} # {number}\n2001:db8:{b:x}:{c:x}::{a:x}\n");
+    }
+    text + last
+}
+
+#[test]
+fn a_million_entries_reloaded_under_load_lose_no_request() {
+    const RULE: &str = "[[ip_access]]\nid = \"blocked\"\naction = \"block\"\nip = [\"$blocked\"]\n\
+        [list.blocked]\nkind = \"ip\"\nfile = \"blocked.txt\"\n";
+    let origin = Origin::naming_and_echoing();
+    let setup = setup(&config(&origin.url()), RULE).file("blocked.txt", "192.0.2.1\n");
+    let gateway = setup.start();
+    let (tls, plain) = (gateway.address(0), gateway.address(1));
+    let load = Load::new().http1(tls).http2(tls, 4).websocket(plain);
+    load.wait_for_answers();
+
+    gateway.write("blocked.txt", &million(""));
+    let (code, told) = report(&gateway);
+    assert_eq!(
+        (code, &told["changed"]),
+        (Some(0), &json!(["list blocked changed"])),
+        "{told}"
+    );
+    assert_eq!(
+        gateway.metric("portcullis_list_entries{list=\"blocked\"}"),
+        Some(1_000_000)
+    );
+    load.wait_for_answers();
+
+    gateway.write("rules/rules.toml", &(RULE.to_owned() + &block("more", "/never")));
+    assert_eq!(report(&gateway).1["changed"], json!(["rule more added"]));
+
+    gateway.write("blocked.txt", &million("198.0.0.0/8\n198.0.0\n"));
+    let (code, told) = report(&gateway);
+    assert_eq!(code, Some(1), "{told}");
+    assert_eq!(told["faults"][0]["place"]["line"], json!(1_000_002));
+    assert_eq!(told["faults"].as_array().map(Vec::len), Some(1));
+    load.wait_for_answers();
+
+    gateway.write("blocked.txt", &million("198.0.0.0/8\n"));
+    assert_eq!(
+        report(&gateway).1["changed"],
+        json!([
+            "list blocked changed",
+            "list blocked: 1,000,001 entries, 500,000 duplicates or inside wider ones"
+        ])
+    );
+    load.wait_for_answers();
+    load.finish();
+}
+
 #[test]
 fn what_is_under_way_goes_on_also_for_a_client_now_blocked() {
     let half = Arc::new(Barrier::new(2));

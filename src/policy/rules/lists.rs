@@ -220,9 +220,12 @@ fn one_entry(kind: ListKind, description: &str) -> Result<(), EntryError> {
     }
     let is_entry = |text: &str| {
         let text = text.trim().trim_matches('"');
-        // Most descriptions have no such word: a glance is cheaper than to be told what is wrong with them.
-        let may_be = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == ':');
-        may_be && (kind != ListKind::Ip || text.contains(['.', ':'])) && add(&mut Entries::new(kind), text).is_ok()
+        // A glance at most descriptions is enough: to be told what is wrong with them takes longer than the entry itself.
+        let may_be = match kind {
+            ListKind::Ip => text.contains(['.', ':']) && !text.contains(' '),
+            ListKind::Asn | ListKind::Country | ListKind::String => !text.is_empty(),
+        };
+        may_be && add(&mut Entries::new(kind), text).is_ok()
     };
     if description.split([',', ';']).any(is_entry) {
         let help = "write each on its own line; after a comma comes a description";
