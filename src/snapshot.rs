@@ -1,6 +1,6 @@
 //! Everything compiled from one load of the configuration, immutable; and the handle to the one in force.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::{ArcSwap, Cache};
 
@@ -24,6 +24,8 @@ pub struct Snapshot {
     pub settings: Settings,
     /// The rules and the lists.
     pub policy: Policy,
+    /// What compiling them took.
+    pub compiled_in: Duration,
     /// Which of `sites` a host leads to.
     pub site_table: SiteTable,
     /// The sites, in written order: what [`SiteTable`] gives is an index into these.

@@ -1,5 +1,7 @@
 //! `portcullis check`: reads everything as a start would, and says everything that is wrong.
 
+mod stats;
+
 use serde_json::json;
 
 use super::{
@@ -8,7 +10,14 @@ use super::{
 };
 use crate::{config, config::show, reload::now};
 
-pub(super) fn run(session: &Session) -> Exit {
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct Arguments {
+    /// Say what the rules were compiled to: tests, matchers, memory, and rules that every request is asked about
+    #[arg(long)]
+    stats: bool,
+}
+
+pub(super) fn run(arguments: &Arguments, session: &Session) -> Exit {
     let loaded = session
         .config()
         .map_err(|fault| vec![fault])
@@ -34,6 +43,9 @@ pub(super) fn run(session: &Session) -> Exit {
             for line in folded().filter_map(|list| show::folded(list)) {
                 session.print(&format!("  {line}\n"));
             }
+            if arguments.stats {
+                session.print(&stats::text(&snapshot));
+            }
         }
         Output::Json => session.print_json(&json!({
             "ok": true,
@@ -43,6 +55,7 @@ pub(super) fn run(session: &Session) -> Exit {
                 .map(|list| json!({ "list": list.name(), "entries": list.len(), "folded": list.folded() }))
                 .collect::<Vec<_>>(),
             "faults": warnings.iter().map(show::json).collect::<Vec<_>>(),
+            "stats": arguments.stats.then(|| stats::json(&snapshot)),
         })),
     }
     Exit::Yes

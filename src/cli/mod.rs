@@ -68,7 +68,7 @@ enum Verb {
     /// Serve, until a signal ends it: what happens without a verb, too
     Run,
     /// Read everything, say everything that is wrong; no network is needed
-    Check,
+    Check(check::Arguments),
     /// Print every rule: where it stands, when it is asked, what it does, and the expression it stands for
     Rules(rules::Arguments),
     /// Judge a made-up request offline: who asks, what is asked for, every rule in order, and the one that decides
@@ -112,7 +112,8 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let session = Session::new(arguments.config, arguments.output);
     let verb = match (arguments.check, arguments.verb) {
-        (true, None | Some(Verb::Check)) => Some(Verb::Check),
+        (true, None) => Some(Verb::Check(check::Arguments::default())),
+        (true, check @ Some(Verb::Check(_))) => check,
         (true, Some(_)) => {
             session.complain("-t checks the configuration and takes no other verb");
             return Exit::CouldNot.into();
@@ -120,7 +121,7 @@ pub fn main() -> ExitCode {
         (false, verb) => verb,
     };
     let exit = match verb {
-        Some(Verb::Check) => check::run(&session),
+        Some(Verb::Check(arguments)) => check::run(&arguments, &session),
         Some(Verb::Rules(arguments)) => rules::run(&arguments, &session),
         Some(Verb::Explain(arguments)) => explain::run(&arguments, &session),
         Some(Verb::Reload(arguments)) => reload::run(&arguments, &session),

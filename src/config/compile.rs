@@ -1,6 +1,6 @@
 //! From what is written to a snapshot: reads the rules, resolves lists and paths, compiles everything that is compiled.
 
-use std::{cell::RefCell, collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{cell::RefCell, collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
 
 use super::{
     files::{self, Files, display_name},
@@ -45,7 +45,9 @@ pub(super) fn compile(
     resolve(&mut written, files);
     check_socket(&written.admin, faults);
     number_applications(&mut written);
+    let began = Instant::now();
     let policy = policy(&written, now, previous, files, faults);
+    let compiled_in = began.elapsed();
     let lists = policy.as_ref().map(Policy::lists);
     let client_ip = client_ip(&written.client_ip, lists, faults);
     let geo = geo(&written, lists, previous, files, faults);
@@ -65,6 +67,7 @@ pub(super) fn compile(
         generation: previous.map_or(1, |previous| previous.generation + 1),
         loaded: now,
         policy: policy?,
+        compiled_in,
         site_table,
         no_site: SiteAnswers::shipped(),
         headers: HeaderPolicy::new(&written.headers, client_ip.header.clone()),

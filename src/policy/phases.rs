@@ -87,7 +87,7 @@ impl Skips {
 }
 
 /// What deciding reuses from request to request, so that it allocates nothing. One per thread; it fits any policy.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Scratch {
     answers: Answers,
     /// Where values that are made of others live, until the next request.
@@ -106,6 +106,21 @@ pub(super) struct Walking {
     skipped_rules: Vec<(Position, Position)>,
 }
 
+/// What an arena begins with: more than the values of an ordinary request take.
+const ARENA_BYTES: usize = 16 << 10;
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self {
+            answers: Answers::default(),
+            arena: Bump::with_capacity(ARENA_BYTES),
+            walking: Walking::default(),
+            hits: Hits::default(),
+            other_hits: Hits::default(),
+        }
+    }
+}
+
 impl Scratch {
     /// A fresh one.
     pub fn new() -> Self {
@@ -117,7 +132,7 @@ impl Scratch {
     fn begin(&mut self) {
         const KEPT_BYTES: usize = 1 << 20;
         if self.arena.allocated_bytes() > KEPT_BYTES {
-            self.arena = Bump::new();
+            self.arena = Bump::with_capacity(ARENA_BYTES);
         } else {
             self.arena.reset();
         }

@@ -9,7 +9,8 @@ use super::{
     blocks::{BlockTable, BlockTableBuilder},
     clues::{Among, Clue, Map},
     keys::{KeyScratch, KeyTable, KeyTableBuilder},
-    text::{Find, Lead, TextCounts, TextMatcher, TextMatcherBuilder},
+    stats::Held,
+    text::{Find, Lead, TextMatcher, TextMatcherBuilder},
 };
 use crate::policy::{
     lang::{ast::Value, interpreter, request::Input, types::Datum},
@@ -89,35 +90,21 @@ impl Matcher {
     }
 
     /// What it holds, for people.
-    pub(super) fn holds(&self) -> Vec<(usize, &'static str)> {
-        match &self.kind {
+    pub(super) fn holds(&self) -> Vec<Held> {
+        let held: Vec<(&'static str, usize)> = match &self.kind {
             MatcherKind::Addresses(Addresses { v4, v6, lists }) => vec![
-                (v4.as_ref().map_or(0, BlockTable::len), "IPv4 networks"),
-                (v6.as_ref().map_or(0, BlockTable::len), "IPv6 networks"),
-                (lists.len(), "large lists"),
+                ("IPv4 networks", v4.as_ref().map_or(0, BlockTable::len)),
+                ("IPv6 networks", v6.as_ref().map_or(0, BlockTable::len)),
+                ("large lists", lists.len()),
             ],
             MatcherKind::Numbers(numbers) => vec![
-                (numbers.blocks.as_ref().map_or(0, BlockTable::len), "numbers"),
-                (numbers.lists.len(), "large lists"),
+                ("numbers", numbers.blocks.as_ref().map_or(0, BlockTable::len)),
+                ("lists", numbers.lists.len()),
             ],
-            MatcherKind::Text(_, matcher) => {
-                let TextCounts {
-                    whole,
-                    lists,
-                    literals,
-                    expressions,
-                    always,
-                } = matcher.counts();
-                vec![
-                    (whole, "whole strings"),
-                    (lists, "large lists"),
-                    (literals, "literals"),
-                    (expressions, "expressions"),
-                    (always, "unindexed tests"),
-                ]
-            }
-            MatcherKind::Keys(keys) => vec![(keys.len(), "names")],
-        }
+            MatcherKind::Text(_, matcher) => matcher.counts().to_vec(),
+            MatcherKind::Keys(keys) => vec![("names", keys.len())],
+        };
+        held.into_iter().map(|(what, count)| Held { what, count }).collect()
     }
 
     /// The bytes that it takes, large lists aside.

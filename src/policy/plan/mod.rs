@@ -45,7 +45,7 @@ mod text;
 mod tests;
 
 pub(super) use evaluation::{Answers, Asking};
-pub use stats::{AlwaysAsked, MatcherStats, PlanStats};
+pub use stats::{AlwaysAsked, Held, MatcherStats, PlanStats};
 
 use self::{
     atoms::{AtomId, Atoms, Node},

@@ -39,13 +39,22 @@ pub struct AlwaysAsked {
     pub because: String,
 }
 
+/// So many of something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Held {
+    /// In plural.
+    pub what: &'static str,
+    /// How many.
+    pub count: usize,
+}
+
 /// One matcher.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MatcherStats {
     /// The field or value that it is about.
     pub subject: String,
-    /// How many of what it looks for.
-    pub holds: Vec<(usize, &'static str)>,
+    /// What it looks for.
+    pub holds: Vec<Held>,
     /// Its bytes, large lists aside.
     pub bytes: usize,
 }
@@ -88,7 +97,7 @@ impl MatcherStats {
     fn of(matcher: &super::matchers::Matcher) -> Self {
         Self {
             subject: matcher.subject.clone(),
-            holds: matcher.holds().into_iter().filter(|(count, _)| *count > 0).collect(),
+            holds: matcher.holds().into_iter().filter(|held| held.count > 0).collect(),
             bytes: matcher.memory(),
         }
     }

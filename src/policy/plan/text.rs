@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
-use regex_automata::{PatternSet, meta};
 use hashbrown::HashMap;
+use regex_automata::{PatternSet, meta};
 
 use super::{
     atoms::AtomId,
@@ -123,15 +123,18 @@ impl TextMatcher {
         self.always.iter().copied().for_each(&mut found);
     }
 
-    /// How many strings, literals, expressions and tests without either it looks for.
-    pub(super) fn counts(&self) -> TextCounts {
-        TextCounts {
-            whole: self.whole.len(),
-            lists: self.lists.len(),
-            literals: self.literals.as_ref().map_or(0, |scan| scan.leads.len()),
-            expressions: self.expressions.as_ref().map_or(0, |scan| scan.leads.len()),
-            always: self.always.len(),
-        }
+    /// How many of what it looks for.
+    pub(super) fn counts(&self) -> [(&'static str, usize); 5] {
+        [
+            ("whole strings", self.whole.len()),
+            ("large lists", self.lists.len()),
+            ("literals", self.literals.as_ref().map_or(0, |scan| scan.leads.len())),
+            (
+                "expressions",
+                self.expressions.as_ref().map_or(0, |scan| scan.leads.len()),
+            ),
+            ("unindexed tests", self.always.len()),
+        ]
     }
 
     /// The bytes that it takes, lists aside.
@@ -150,16 +153,6 @@ impl TextMatcher {
             .map_or(0, |scan| scan.automaton.memory_usage());
         whole.sum::<usize>() + literals + expressions
     }
-}
-
-/// What a matcher looks for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct TextCounts {
-    pub(super) whole: usize,
-    pub(super) lists: usize,
-    pub(super) literals: usize,
-    pub(super) expressions: usize,
-    pub(super) always: usize,
 }
 
 impl LiteralScan {
