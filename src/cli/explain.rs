@@ -380,6 +380,14 @@ fn write_explanation(explanation: &Explanation, text: &mut String) {
         }
     }
     let by = decided.map(|rule| format!(" by {rule}")).unwrap_or_default();
+    if let Some(bug) = &explanation.bug {
+        let rule = bug.rule.as_deref().unwrap_or("no rule");
+        let _ = writeln!(
+            text,
+            "\nthe rules above come to \"{}\" by {rule}, the compiled policy does not: please report this as a bug",
+            bug.verdict
+        );
+    }
     let _ = match explanation.verdict.reason {
         Some(reason) => writeln!(text, "\nblocked{by}: {reason}"),
         None if by.is_empty() => writeln!(text, "\nallowed: no rule objects"),

@@ -1,14 +1,15 @@
 //! Tells how a decision came about: every rule in order, what became of it and why, under every reading of the path.
 //!
-//! It watches the very walk that [`Policy::decide`] takes, so it cannot tell another story.
+//! It watches the walk that [`Policy::decide`] takes, with every rule asked by the interpreter. The verdict is the plan's, which
+//! judges live traffic; should the two ever differ, that is a bug of ours, and is said.
 
 use serde::Serialize;
 
 use super::{
-    decision::Reason,
+    decision::{Reason, Verdict},
     facts::RequestFacts,
     lang::Trace,
-    phases::{LeftOut, Outcome, Position, Witness},
+    phases::{LeftOut, Outcome, Position, Scratch, Witness},
     policy::Policy,
     rule::{Phase, Rule, Tier},
 };
@@ -19,6 +20,9 @@ pub struct Explanation {
     /// What the client gets.
     #[serde(flatten)]
     pub verdict: ExplainedVerdict,
+    /// What the rules below come to, when that is not the verdict: a bug in Portcullis, to be reported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bug: Option<ExplainedVerdict>,
     /// Each reading of the path, the canonical one first. One that blocks is enough.
     pub readings: Vec<ExplainedReading>,
 }
@@ -34,6 +38,20 @@ pub struct ExplainedVerdict {
     /// The deciding rule, if one decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
+}
+
+impl ExplainedVerdict {
+    fn of(verdict: &Verdict<'_>) -> Self {
+        let (verdict, reason, rule) = match verdict {
+            Verdict::Allow { rule, .. } => ("allow", None, *rule),
+            Verdict::Block { reason, rule } => ("block", Some(reason.as_str()), *rule),
+        };
+        Self {
+            verdict,
+            reason,
+            rule: rule.map(|rule| rule.id.to_string()),
+        }
+    }
 }
 
 /// The walk of one reading of the path.
@@ -122,8 +140,11 @@ impl Policy {
         let walks: Vec<(Outcome, ExplainedReading)> = paths.map(|path| self.explain_reading(facts, path)).collect();
         let outcomes = walks.iter().map(|(outcome, _)| *outcome);
         let decisive = outcomes.reduce(|first, other| if other.weight() > first.weight() { other } else { first });
+        let interpreted = self.in_words(decisive.unwrap_or(Outcome::BlockedByDefault));
+        let verdict = ExplainedVerdict::of(&self.decide(facts, &mut Scratch::new()).verdict);
         Explanation {
-            verdict: self.in_words(decisive.unwrap_or(Outcome::BlockedByDefault)),
+            bug: (interpreted != verdict).then_some(interpreted),
+            verdict,
             readings: walks.into_iter().map(|(_, reading)| reading).collect(),
         }
     }

@@ -135,7 +135,9 @@ proptest! {
 
     #[test]
     fn an_explanation_agrees_with_the_decision(rules in rules(), request in request()) {
-        let explained = policy(&rules).explain(&request.facts()).verdict;
+        let explanation = policy(&rules).explain(&request.facts());
+        prop_assert_eq!(explanation.bug, None);
+        let explained = explanation.verdict;
         let (allowed, reason, rule) = decide(&rules, &request);
         prop_assert_eq!(explained.verdict, if allowed { "allow" } else { "block" });
         prop_assert_eq!(explained.reason, reason.map(Reason::as_str));
