@@ -217,3 +217,56 @@ fn a_rules_file_that_is_no_utf8_is_shown_at_its_line() {
         "{said}"
     );
 }
+
+/// One rule that is looked up, one that is asked of everyone, one that can never match.
+const COMPILED: &str = r#"
+[[ip_access]]
+id = "office"
+action = "allow"
+ip = ["203.0.113.0/24", "2001:db8::/32"]
+
+[[rule]]
+id = "elsewhere"
+expression = 'not http.host eq "example.com" and not ssl'
+action = "log"
+
+[[rule]]
+id = "never"
+expression = 'ssl and false'
+action = "log"
+"#;
+
+#[test]
+fn check_tells_what_the_rules_were_compiled_to() {
+    let output = portcullis_with(CONFIG, COMPILED, &["check", "--stats"]);
+    let text = String::from_utf8(output.stdout).expect("text");
+    let (_, text) = text.split_once("\n\n").expect("statistics after the verdict");
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("time ")).collect();
+    assert_eq!(
+        lines,
+        [
+            "rules    3 enabled; 1 asked of every request, 1 can never match",
+            "atoms    3 different tests, of which 1 bring up rules when they hold",
+            lines[2],
+            "",
+            "matcher  holds                             memory",
+            lines[5],
+            "",
+            "asked of every request, since nothing in them can be looked up",
+            "elsewhere  rules.toml:7:1  not http.host eq \"example.com\" and not ssl",
+        ]
+    );
+    assert!(lines[2].starts_with("memory   rules "), "{text}");
+    assert!(lines[5].starts_with("ip.src   1 IPv4 networks, 1 IPv6 networks"), "{text}");
+}
+
+#[test]
+fn check_tells_programs_the_same() {
+    let output = portcullis_with(CONFIG, COMPILED, &["-o", "json", "check", "--stats"]);
+    let stats: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let plan = &stats["stats"]["plan"];
+    assert_eq!(plan["rules"], 3);
+    assert_eq!(plan["never_asked"], 1);
+    assert_eq!(plan["always_asked"][0]["id"], "elsewhere");
+    assert_eq!(plan["matchers"][0]["holds"][0]["what"], "IPv4 networks");
+}
