@@ -28,8 +28,8 @@ def main():
           f"{options.rounds} rounds, {options.gateway_rounds} of the gateways\n\n{text}\nadaptations:")
     print("".join(f"- {each}\n" for each in adaptations))
     write(options, described, found, adaptations)
-    missed = [row.measure for row in found if row.holds is False]
-    print(f"missed: {', '.join(missed) or 'none'}\nwritten: {options.out}/decide.json, {options.out}/decide.md")
+    missed = "".join(f"- {row.part}: {row.measure}\n" for row in found if row.holds is False)
+    print(f"missed:\n{missed or '- none'}\nwritten: {options.out}/decide.json, {options.out}/decide.md")
 
 
 def parse_arguments():
@@ -57,7 +57,8 @@ def measure(options):
     series, adaptations = {}, []
     for part in (part for part in TIMED if part in options.only):
         progress(part)
-        series[part], adaptations = tools.time([part], options.rounds)
+        series[part], of_peer = tools.time([part], options.rounds)
+        adaptations = of_peer if part == "mixed" else adaptations
     of_gateways = []
     if "gateway" in options.only:
         progress("gateway")
