@@ -1,0 +1,1 @@
+"""What the benchmarks share: contestants, load, lists, and how figures become a table."""
