@@ -38,6 +38,7 @@ pub fn compiled(rules: &str, list: &str) -> Policy {
         geo: GeoKnown::ALL,
         files: &OneFile(Source::new(rules::LIST_FILE, list)),
         now: NOW,
+        previous: None,
     };
     let policy = Policy::compile(&[Source::new("generated.toml", rules)], &environment, &mut faults);
     policy.unwrap_or_else(|| panic!("generated rules do not load: {:?}", faults.into_sorted()))
