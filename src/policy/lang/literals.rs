@@ -16,7 +16,7 @@ const REGEX_SIZE_LIMIT: usize = 2 << 20;
 /// The most memory that a regex's lazily built automaton may take per thread.
 const REGEX_CACHE_LIMIT: usize = 1 << 20;
 
-/// The bytes of a string: `\"`, `\\`, `\xHH`, `\n`, `\r`, `\t`, unless it is raw.
+/// The bytes of a string: `\"`, `\\`, `\xHH`, `\ooo`, `\n`, `\r`, `\t`, unless it is raw.
 pub(super) fn text(literal: &At<Literal>) -> Result<Vec<u8>, Diagnostic> {
     let (raw, body) = body(literal, "a string")?;
     if raw {
@@ -53,11 +53,19 @@ fn escape(text: &str, place: usize) -> Result<(u8, usize), Diagnostic> {
                     .expected("such as \\x2e")
             });
         }
+        Some(b'0'..=b'7') => {
+            let digits = text.get(1..4).filter(|digits| digits.len() == 3);
+            let byte = digits.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+            return byte.map(|byte| (byte, 4)).ok_or_else(|| {
+                Diagnostic::new(place..place + 2, "a backslash and digits are a byte in octal")
+                    .expected("three digits from 0 to 7, from \\000 to \\377")
+            });
+        }
         Some(_) | None => {
             let found: String = text.chars().take(2).collect();
             return Err(
                 Diagnostic::new(place..place + found.len(), format!("unknown escape `{found}`"))
-                    .expected(r#"known are \", \\, \xHH, \n, \r, \t"#)
+                    .expected(r#"known are \", \\, \xHH, \ooo, \n, \r, \t"#)
                     .help(format!(
                         r#"write `\{found}`, or a raw string, in which a backslash is just that: r"…""#
                     )),
@@ -178,6 +186,11 @@ pub(super) fn int(literal: &At<Literal>) -> Result<i64, Diagnostic> {
         }
         Literal::Word(word) => parse_int(word).ok_or_else(|| {
             let fault = fault(format!("`{word}` is no integer"));
+            if let Some(hex) = word.strip_prefix("0x")
+                && let Ok(value) = i64::from_str_radix(hex, 16)
+            {
+                return fault.help(format!("integers are decimal: write {value}"));
+            }
             match word.trim_start_matches('0') {
                 plain if plain != word && parse_int(plain).is_some() => fault.help(format!("write {plain}")),
                 _ => fault,

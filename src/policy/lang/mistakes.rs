@@ -41,6 +41,19 @@ impl Parser<'_> {
         }
     }
 
+    /// `field not in …`
+    pub(super) fn not_behind(&self, left: &Span) -> Diagnostic {
+        let (left, not) = (&self.text[left.clone()], self.peek());
+        let operator = match self.tokens.get(self.at + 1).map(|next| self.word(next)) {
+            Some(word) if Operator::of_word(word).is_some() => word,
+            Some(_) | None => "in",
+        };
+        let right = if operator == "in" { "{…}" } else { "…" };
+        Diagnostic::new(not.span.clone(), "`not` cannot stand here")
+            .expected("`not` comes before the whole comparison")
+            .help(format!("write `not {left} {operator} {right}`"))
+    }
+
     /// A token after a complete expression.
     pub(super) fn trailing(&self) -> Diagnostic {
         let token = self.peek();
@@ -52,16 +65,17 @@ impl Parser<'_> {
             return fault.expected("no `(` was opened for it");
         }
         if matches!(word, "starts_with" | "ends_with") {
-            return fault.help(format!(
-                "`{word}` is a function: `{word}(http.request.uri.path, \"…\")`"
-            ));
+            let left = self.at.checked_sub(1).and_then(|before| self.tokens.get(before));
+            let left = left.map_or("", |token| self.word(token));
+            let field = if left.is_empty() { "http.request.uri.path" } else { left };
+            return fault.help(format!("`{word}` is a function: `{word}({field}, \"…\")`"));
         }
         if word != lower && (is_reserved(&lower) || Operator::of_word(&lower).is_some()) {
             return fault.help(format!("operators are lower-case: `{lower}`"));
         }
         let fault = fault.expected("expected an operator, `and` or `or`");
         match lower.as_str() {
-            "is" => fault.help("equality is `eq` or `==`"),
+            "is" | "equals" => fault.help("equality is `eq` or `==`"),
             "like" => fault.help("a pattern with `*` is `wildcard`"),
             "startswith" | "begins_with" => fault.help("write `starts_with(field, \"…\")`"),
             "endswith" => fault.help("write `ends_with(field, \"…\")`"),

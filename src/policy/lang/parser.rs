@@ -170,6 +170,9 @@ impl<'t> Parser<'t> {
 
     fn comparison(&mut self) -> Result<Syntax, Diagnostic> {
         let left = self.path()?;
+        if self.word(self.peek()) == "not" {
+            return Err(self.not_behind(&left.span));
+        }
         let Some(operator) = self.operator()? else {
             return Ok(left);
         };
@@ -333,6 +336,9 @@ impl<'t> Parser<'t> {
                 return Err(match token.kind {
                     TokenKind::Symbol(Symbol::BracketOpen | Symbol::ParenOpen) => {
                         fault.help("sets are in braces, with spaces between the elements: `in {\"a\" \"b\"}`")
+                    }
+                    TokenKind::Symbol(Symbol::Star) => {
+                        fault.help("patterns are strings, in double quotes: `wildcard \"*.example.com/*\"`")
                     }
                     _ => fault,
                 });
