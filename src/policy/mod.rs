@@ -10,6 +10,7 @@ pub mod decision;
 pub mod explain;
 pub mod facts;
 pub mod fault;
+pub mod format;
 pub mod lang;
 pub mod list;
 pub mod network;

@@ -13,6 +13,7 @@ mod diagnostics;
 pub mod elsewhere;
 mod environment;
 pub mod fields;
+mod format;
 pub mod functions;
 mod impossible;
 pub(super) mod interpreter;
@@ -42,6 +43,7 @@ mod tests;
 
 pub use diagnostics::Diagnostic;
 pub use environment::{Environment, GeoKnown};
+pub use format::layout;
 pub use needle::Needle;
 pub use parser::MAX_DEPTH;
 pub use print::{quoted, quoted_regex};
