@@ -66,7 +66,7 @@ pub static FIELDS: &[Elsewhere] = &[
     },
     Elsewhere {
         names: &["http.request.jwt*"],
-        instead: "tokens are not verified here: let the application do it; what was sent is in `http.request.headers[\"authorization\"][0]`",
+        instead: "JSON Web Tokens are not verified here: let the application do it; what was sent is in `http.request.headers[\"authorization\"][0]`",
     },
     Elsewhere {
         names: &[
@@ -186,12 +186,8 @@ pub static FUNCTIONS: &[Elsewhere] = &[
         instead: "decisions depend on the request alone: the same request is always judged alike",
     },
     Elsewhere {
-        names: &["encode_base64", "sha256"],
-        instead: "compare the value itself, or decode it with `decode_base64`",
-    },
-    Elsewhere {
-        names: &["is_timed_hmac_valid_v0", "is_jwt_valid", "is_jwt_present"],
-        instead: "tokens are not verified here: let the application do it",
+        names: &["is_jwt_valid", "is_jwt_present"],
+        instead: "JSON Web Tokens are not verified here: let the application do it, or sign URLs and check `is_timed_hmac_valid_v0`",
     },
     Elsewhere {
         names: &["bit_slice"],

@@ -27,6 +27,7 @@ pub mod reads;
 pub(super) mod request;
 mod sets;
 mod syntax;
+mod tokens;
 mod trace;
 mod transform;
 mod truth;
