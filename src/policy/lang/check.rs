@@ -8,6 +8,7 @@ use super::{
     functions::{Body, Function},
     impossible::{self, Part},
     literals,
+    mistakes::{EACH_NAMES_ITS_FIELD, several},
     needle::Needle,
     parser::MAX_DEPTH,
     syntax::{self, At, Literal as Written, Logic, Node, Operator, Relation, Right, Syntax},
@@ -97,7 +98,7 @@ impl Checker<'_> {
             (Base::Literal(_), ty) => self.fault(
                 Diagnostic::new(syntax.span.clone(), format!("a value alone ({ty}) is no condition"))
                     .expected("expected a condition")
-                    .help("the field comes first: `http.host eq \"example.com\"`"),
+                    .help(EACH_NAMES_ITS_FIELD),
             ),
             (Base::Field(_) | Base::Call(_), ty) => self.fault(
                 Diagnostic::new(
@@ -208,7 +209,7 @@ impl Checker<'_> {
                 return self.fault(
                     Diagnostic::new(left.span.clone(), format!("`{value}` is {}", described(value.ty)))
                         .expected("expected one value")
-                        .help(example_of(&value)),
+                        .help(of_elements(&value, operator.node, &right.node)),
                 );
             }
         };
@@ -297,7 +298,7 @@ impl Checker<'_> {
             Right::Set(_) => self.fault(
                 fault("a set is tested with `in`")
                     .expected("expected one value")
-                    .help("write `in {…}`"),
+                    .help(several(operator.node)),
             ),
             Right::List(list) => self.fault(
                 fault("a list is tested with `in`")
@@ -432,6 +433,15 @@ pub(super) fn described(ty: Type) -> String {
         Type::Each(scalar) => format!("each {scalar} of an array"),
         Type::Map => "a map of arrays".to_owned(),
     }
+}
+
+/// The comparison of an array or a map that was probably meant.
+fn of_elements(value: &Value, operator: Operator, right: &Right) -> String {
+    if value.ty == Type::Map {
+        return example_of(value);
+    }
+    let comparison = format!("{} {}", operator.as_str(), right.written());
+    format!("look at its elements: `any({value}[*] {comparison})` or `{value}[0] {comparison}`")
 }
 
 /// How a value is used in a condition.

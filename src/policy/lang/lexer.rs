@@ -197,6 +197,14 @@ fn stray(found: char, start: usize) -> Diagnostic {
     if help.is_empty() { fault } else { fault.help(help) }
 }
 
+/// What looks like nothing at all.
+pub(super) fn has_no_width(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}' | '\u{feff}'
+    )
+}
+
 /// What looks like a space or like nothing at all.
 pub(super) fn is_invisible(c: char) -> bool {
     matches!(c, '\u{a0}' | '\u{ad}' | '\u{2000}'..='\u{200f}' | '\u{2028}'..='\u{202f}' | '\u{2060}' | '\u{3000}' | '\u{feff}')
