@@ -1,5 +1,5 @@
 //! A rules file laid out as people should find it, with every comment where it was: `key = value`, one blank line before
-//! each table, arrays with a space after each comma, expressions as [`lang::layout`] lays them out.
+//! each table, arrays with a space after each comma, expressions as [`layout`] lays them out.
 //!
 //! The values come from the parser and everything between them from the text, in the order in which it stands there. So
 //! nothing can be lost or moved, whatever is written.

@@ -4,13 +4,13 @@
 use super::{
     diagnostics::Diagnostic,
     parser,
-    syntax::{At, Base, Node, Right, Step, Syntax},
+    syntax::{At, Base, Literal, Node, Right, Step, Syntax},
 };
 
 /// How far a line inside parentheses is indented, in spaces.
 const INDENT: &str = "  ";
 
-/// The lines of an expression: one if it fits into `width` columns or nothing joins it, else one for each part.
+/// The lines of an expression: one if it fits into `width` columns, else one for each part, and those of long sets.
 ///
 /// # Errors
 /// The first fault of its syntax.
@@ -20,7 +20,7 @@ pub fn layout(text: &str, width: usize) -> Result<Vec<String>, Diagnostic> {
     let line = formatter.line(&syntax);
     let lines = match &syntax.node {
         Node::Group(..) if !fits(&line, width) => formatter.lines(&syntax),
-        Node::Not(_) if !fits(&line, width) => formatter.broken("", &syntax),
+        Node::Not(_) | Node::Compare { .. } if !fits(&line, width) => formatter.broken("", &syntax),
         Node::Not(_) | Node::Group(..) | Node::Compare { .. } | Node::Path { .. } => vec![line],
     };
     // The parentheses that were put in may nest too deep.
@@ -79,8 +79,32 @@ impl Formatter<'_> {
                 lines.push(")".to_owned());
                 lines
             }
-            Node::Compare { .. } | Node::Path { .. } => vec![line],
+            Node::Compare { left, operator, right } => match &right.node {
+                Right::Set(elements) => {
+                    let mut lines = vec![format!("{before}{} {} {{", self.line(left), operator.node.as_str())];
+                    lines.extend(self.filled(elements));
+                    lines.push("}".to_owned());
+                    lines
+                }
+                Right::Literal(_) | Right::List(_) | Right::Name(_) => vec![line],
+            },
+            Node::Path { .. } => vec![line],
         }
+    }
+
+    /// The elements of a set, as many on a line as fit.
+    fn filled(&self, elements: &[At<Literal>]) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        for element in elements.iter().map(|element| self.written(element)) {
+            match lines.last_mut() {
+                Some(line) if fits(&format!("{line} {element}"), self.width) => {
+                    line.push(' ');
+                    line.push_str(&element);
+                }
+                Some(_) | None => lines.push(format!("{INDENT}{element}")),
+            }
+        }
+        lines
     }
 
     fn line(&self, syntax: &Syntax) -> String {
@@ -195,6 +219,15 @@ and (
 )";
         assert_eq!(formatted(text), broken);
         assert_eq!(formatted(broken), broken);
+    }
+
+    #[test]
+    fn a_long_set_is_filled_line_by_line() {
+        let text = format!("ssl and not x in {{{}}}", ["10.0.0.1"; 14].join(" "));
+        let row = ["10.0.0.1"; 6].join(" ");
+        let broken = format!("ssl\nand not x in {{\n  {row}\n  {row}\n  10.0.0.1 10.0.0.1\n}}");
+        assert_eq!(formatted(&text), broken);
+        assert_eq!(formatted(&broken), broken);
     }
 
     #[test]
