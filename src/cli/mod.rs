@@ -5,8 +5,10 @@
 
 mod check;
 mod explain;
+mod fmt;
 mod geo;
 mod healthcheck;
+mod line_diff;
 mod reload;
 mod rules;
 mod run;
@@ -48,6 +50,7 @@ Examples:
   portcullis -c /etc/portcullis/portcullis.toml check
   portcullis rules                            every rule with the expression it stands for
   portcullis explain https://example.com/admin --ip 203.0.113.9
+  portcullis fmt --check                      whether the rules files are laid out as they should be
   portcullis reload                           put edits in force, whole or not at all
 
 Exit codes: 0 yes; 1 no (findings, a configuration that does not load); 2 wrong usage or could not run.
@@ -73,6 +76,8 @@ enum Verb {
     Rules(rules::Arguments),
     /// Judge a made-up request offline: who asks, what is asked for, every rule in order, and the one that decides
     Explain(explain::Arguments),
+    /// Lay out rules files or an expression, comments kept; the meaning stays
+    Fmt(fmt::Arguments),
     /// Have the running gateway read its configuration again; says what changed, or why nothing did
     Reload(reload::Arguments),
     /// Say what is known of addresses, and from which source
@@ -124,6 +129,7 @@ pub fn main() -> ExitCode {
         Some(Verb::Check(arguments)) => check::run(&arguments, &session),
         Some(Verb::Rules(arguments)) => rules::run(&arguments, &session),
         Some(Verb::Explain(arguments)) => explain::run(&arguments, &session),
+        Some(Verb::Fmt(arguments)) => fmt::run(&arguments, &session),
         Some(Verb::Reload(arguments)) => reload::run(&arguments, &session),
         Some(Verb::Geo(arguments)) => geo::run(&arguments, &session),
         Some(Verb::Status(arguments)) => status::run(&arguments, &session),

@@ -69,6 +69,11 @@ impl Session {
 
     /// Prints faults: to people on standard error with a count, to programs on standard output.
     pub(super) fn faults(&self, faults: &[Fault]) {
+        self.told(faults, "the configuration does not load");
+    }
+
+    /// Prints faults as [`Self::faults`] does, with what they come to.
+    pub(super) fn told(&self, faults: &[Fault], outcome: &str) {
         match self.output {
             Output::Json => self.print_json(&json!({
                 "ok": false,
@@ -81,7 +86,7 @@ impl Session {
                     0 => plural(errors, "error"),
                     _ => format!("{}, {}", plural(errors, "error"), plural(warnings, "warning")),
                 };
-                complain(&format!("{shown}\nthe configuration does not load: {counted}\n"));
+                complain(&format!("{shown}\n{outcome}: {counted}\n"));
             }
         }
     }

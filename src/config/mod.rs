@@ -108,6 +108,42 @@ pub fn admin(path: &Path) -> Result<Admin, Vec<Fault>> {
     Ok(admin)
 }
 
+/// The files that `rules` of the configuration at `path` names; its other parts may not load.
+///
+/// # Errors
+/// The file cannot be read or parsed, or `rules` is faulty.
+pub fn rule_files(path: &Path) -> Result<Vec<PathBuf>, Vec<Fault>> {
+    let mut files = Files::new(folder(path));
+    let mut faults = Faults::new();
+    let source = read_main(path, &mut files).map_err(|fault| vec![fault])?;
+    let mut document = parse(&source, &mut faults);
+    if faults.has_errors() {
+        return Err(faults.into_sorted());
+    }
+    let variables = |name: &str| std::env::var(name).ok();
+    // What is missing elsewhere is not asked about; a glob with a hole in it finds nothing, and that is told.
+    interpolate::interpolate(document.get_mut(), &source, &variables, &mut files, &mut Faults::new());
+    let mut table = Table::new(&source, "portcullis.toml", document.span(), document.get_ref());
+    let globs = written::rules(&mut table, &mut faults).unwrap_or_default();
+    let paths = rule_files::paths(&globs, &mut files, &mut faults);
+    if faults.has_errors() {
+        return Err(faults.into_sorted());
+    }
+    Ok(paths.iter().map(|path| files.resolve(path)).collect())
+}
+
+/// A text file that someone named on the command line.
+///
+/// # Errors
+/// It cannot be read, or is no text.
+pub fn text(path: &Path) -> Result<Arc<Source>, Fault> {
+    Files::new(".").read_text(path).map_err(|cause| {
+        let name = path.display().to_string();
+        let unplaced = || Fault::without_place(format!("cannot read `{name}`: {cause}"));
+        cause.fault(&name).unwrap_or_else(unplaced)
+    })
+}
+
 /// The directory that every relative path is relative to.
 fn folder(path: &Path) -> PathBuf {
     match path.parent() {

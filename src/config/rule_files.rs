@@ -13,16 +13,7 @@ use crate::policy::{
 
 /// The files of `rules`, each once, glob by glob and then in byte order of their names.
 pub(super) fn rule_sources(globs: &[Placed<String>], files: &mut Files, faults: &mut Faults) -> Vec<Arc<Source>> {
-    let mut paths: Vec<PathBuf> = Vec::new();
-    for glob in globs {
-        match matching(glob, files) {
-            Ok(found) => {
-                let new: Vec<_> = found.into_iter().filter(|path| !paths.contains(path)).collect();
-                paths.extend(new);
-            }
-            Err(fault) => faults.push(fault),
-        }
-    }
+    let paths = paths(globs, files, faults);
     let mut read = |path: PathBuf| match files.read_text(&files.resolve(&path)) {
         Ok(source) => Some(source),
         Err(cause) => {
@@ -38,6 +29,21 @@ pub(super) fn rule_sources(globs: &[Placed<String>], files: &mut Files, faults: 
         }
     };
     paths.into_iter().filter_map(&mut read).collect()
+}
+
+/// Where the files are, unresolved.
+pub(super) fn paths(globs: &[Placed<String>], files: &mut Files, faults: &mut Faults) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for glob in globs {
+        match matching(glob, files) {
+            Ok(found) => {
+                let new: Vec<_> = found.into_iter().filter(|path| !paths.contains(path)).collect();
+                paths.extend(new);
+            }
+            Err(fault) => faults.push(fault),
+        }
+    }
+    paths
 }
 
 fn matching(glob: &Placed<String>, files: &mut Files) -> Result<Vec<PathBuf>, Fault> {

@@ -95,7 +95,7 @@ fn readable<T>(read: Vec<Option<T>>) -> (Vec<T>, bool) {
 }
 
 /// `rules` has no default: a gate whose rules are nowhere must say so itself.
-fn rules(table: &mut Table<'_>, faults: &mut Faults) -> Option<Vec<Placed<String>>> {
+pub(super) fn rules(table: &mut Table<'_>, faults: &mut Faults) -> Option<Vec<Placed<String>>> {
     let start = Place::new(table.source(), 0..0);
     if table.value("rules").is_none() {
         faults.push(

@@ -61,6 +61,10 @@ pub fn continent(code: &str) -> Result<Continent, CodeError> {
             "continent codes are upper-case",
             &format!("write \"{upper}\""),
         )),
+        Some(_) if upper == "T1" => Err(CodeError::new(
+            "Tor is on no continent",
+            "compare the country: `ip.src.country eq \"T1\"`",
+        )),
         Some(_) | None => Err(CodeError::new(
             format!("there is no continent \"{code}\""),
             "continents are AF, AN (Antarctica), AS, EU, NA (North America), OC, SA and XX (unknown)",

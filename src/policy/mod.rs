@@ -10,6 +10,7 @@ pub mod decision;
 pub mod explain;
 pub mod facts;
 pub mod fault;
+pub mod format;
 mod ip_set;
 pub mod lang;
 pub mod list;

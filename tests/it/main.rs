@@ -2,6 +2,7 @@
 
 mod browser;
 mod configs;
+mod fmt;
 mod harness;
 mod nginx;
 mod records;

@@ -8,9 +8,10 @@ use super::{
     functions::{Body, Function},
     impossible::{self, Part},
     literals,
+    mistakes::{EACH_NAMES_ITS_FIELD, several},
     needle::Needle,
     parser::MAX_DEPTH,
-    syntax::{self, At, Literal as Written, Node, Operator, Relation, Right, Syntax},
+    syntax::{self, At, Literal as Written, Logic, Node, Operator, Relation, Right, Syntax},
     types::{Scalar, Type},
     wildcard::Case,
 };
@@ -57,14 +58,7 @@ impl Checker<'_> {
             Node::Not(inner) => Some(Predicate::Not(Box::new(self.predicate(inner)?))),
             Node::Group(logic, parts) => {
                 let checked: Vec<_> = parts.iter().map(|part| self.predicate(part)).collect();
-                let mut flat = Vec::new();
-                for part in checked {
-                    match part? {
-                        Predicate::Group(inner, parts) if inner == *logic => flat.extend(parts),
-                        part => flat.push(part),
-                    }
-                }
-                Some(Predicate::Group(*logic, flat))
+                joined(*logic, checked)
             }
             Node::Compare { left, operator, right } => {
                 let comparison = self.comparison(left, operator, right)?;
@@ -104,7 +98,7 @@ impl Checker<'_> {
             (Base::Literal(_), ty) => self.fault(
                 Diagnostic::new(syntax.span.clone(), format!("a value alone ({ty}) is no condition"))
                     .expected("expected a condition")
-                    .help("the field comes first: `http.host eq \"example.com\"`"),
+                    .help(EACH_NAMES_ITS_FIELD),
             ),
             (Base::Field(_) | Base::Call(_), ty) => self.fault(
                 Diagnostic::new(
@@ -126,8 +120,20 @@ impl Checker<'_> {
                 )),
             );
         };
-        let each = self.elementwise(quantifier, argument)?;
-        Some(Predicate::Quantified(quantifier, each))
+        self.quantify(quantifier, argument)
+    }
+
+    /// `any(… or …)` is `any(…) or any(…)`, `all(… and …)` is `all(…) and all(…)`.
+    fn quantify(&mut self, quantifier: Quantifier, syntax: &Syntax) -> Option<Predicate> {
+        match &syntax.node {
+            Node::Group(logic, parts) if distributes(quantifier, *logic) => {
+                let parts: Vec<_> = parts.iter().map(|part| self.quantify(quantifier, part)).collect();
+                joined(*logic, parts)
+            }
+            Node::Not(_) | Node::Group(..) | Node::Compare { .. } | Node::Path { .. } => {
+                Some(Predicate::Quantified(quantifier, self.elementwise(quantifier, syntax)?))
+            }
+        }
     }
 
     fn elementwise(&mut self, quantifier: Quantifier, syntax: &Syntax) -> Option<Elementwise> {
@@ -137,7 +143,10 @@ impl Checker<'_> {
             Node::Group(logic, _) => self.fault(
                 Diagnostic::new(syntax.span.clone(), format!("`{name}` takes one condition"))
                     .expected(format!("found several joined by `{}`", logic.as_str()))
-                    .help(format!("join them outside: `{name}(…) {} {name}(…)`", logic.as_str())),
+                    .help(format!(
+                        "join them outside, `{name}(…) {} {name}(…)`: each is then asked of all elements by itself",
+                        logic.as_str()
+                    )),
             ),
             Node::Compare { left, operator, right } => {
                 let comparison = self.comparison(left, operator, right)?;
@@ -192,7 +201,7 @@ impl Checker<'_> {
                 return self.fault(
                     Diagnostic::new(operator.span.clone(), format!("`{value}` is a condition already"))
                         .expected("nothing to compare")
-                        .help(format!("write `{value}` or `not {value}`")),
+                        .help(as_condition(&value, operator.node, &right.node)),
                 );
             }
             Type::One(scalar) | Type::Each(scalar) => scalar,
@@ -200,7 +209,7 @@ impl Checker<'_> {
                 return self.fault(
                     Diagnostic::new(left.span.clone(), format!("`{value}` is {}", described(value.ty)))
                         .expected("expected one value")
-                        .help(example_of(&value)),
+                        .help(of_elements(&value, operator.node, &right.node)),
                 );
             }
         };
@@ -289,7 +298,7 @@ impl Checker<'_> {
             Right::Set(_) => self.fault(
                 fault("a set is tested with `in`")
                     .expected("expected one value")
-                    .help("write `in {…}`"),
+                    .help(several(operator.node)),
             ),
             Right::List(list) => self.fault(
                 fault("a list is tested with `in`")
@@ -330,6 +339,54 @@ impl Checker<'_> {
             Some(fault) => self.fault(fault),
             None => Some(()),
         }
+    }
+}
+
+/// Parts joined by the same operator become one group.
+fn joined(logic: Logic, parts: Vec<Option<Predicate>>) -> Option<Predicate> {
+    let mut flat = Vec::new();
+    for part in parts {
+        match part? {
+            Predicate::Group(inner, parts) if inner == logic => flat.extend(parts),
+            part => flat.push(part),
+        }
+    }
+    Some(Predicate::Group(logic, flat))
+}
+
+/// Whether asking each part of all elements comes to the same as asking all parts of each element.
+fn distributes(quantifier: Quantifier, logic: Logic) -> bool {
+    match quantifier {
+        Quantifier::Any => logic == Logic::Or,
+        Quantifier::All => logic == Logic::And,
+    }
+}
+
+/// `ssl eq true` and its like, as the condition that was meant.
+fn as_condition(value: &Value, operator: Operator, right: &Right) -> String {
+    let equal = match operator {
+        Operator::Relation(Relation::Equal) => true,
+        Operator::Relation(Relation::NotEqual) => false,
+        Operator::Relation(_)
+        | Operator::Contains
+        | Operator::Matches
+        | Operator::Wildcard
+        | Operator::StrictWildcard
+        | Operator::In => return format!("write `{value}` or `not {value}`"),
+    };
+    let wanted = match right {
+        Right::Name(name) if name == "true" => equal,
+        Right::Name(name) if name == "false" => !equal,
+        Right::Literal(Written::Word(word)) if word == "1" => equal,
+        Right::Literal(Written::Word(word)) if word == "0" => !equal,
+        Right::Literal(_) | Right::Set(_) | Right::List(_) | Right::Name(_) => {
+            return format!("write `{value}` or `not {value}`");
+        }
+    };
+    if wanted {
+        format!("write `{value}`")
+    } else {
+        format!("write `not {value}`")
     }
 }
 
@@ -376,6 +433,15 @@ pub(super) fn described(ty: Type) -> String {
         Type::Each(scalar) => format!("each {scalar} of an array"),
         Type::Map => "a map of arrays".to_owned(),
     }
+}
+
+/// The comparison of an array or a map that was probably meant.
+fn of_elements(value: &Value, operator: Operator, right: &Right) -> String {
+    if value.ty == Type::Map {
+        return example_of(value);
+    }
+    let comparison = format!("{} {}", operator.as_str(), right.written());
+    format!("look at its elements: `any({value}[*] {comparison})` or `{value}[0] {comparison}`")
 }
 
 /// How a value is used in a condition.

@@ -6,7 +6,7 @@ use bumpalo::Bump;
 use http::header;
 
 use super::{
-    request::{Input, form_decoded, is_form_encoded, is_named},
+    request::{Input, extension_of, form_decoded, is_form_encoded, is_named},
     types::{Datum, Scalar, Type},
 };
 use crate::policy::{
@@ -152,8 +152,10 @@ pub struct MapField {
 }
 
 impl Field {
-    /// The field of this name.
+    /// The field of this name, or of the name that it had once.
     pub fn named(name: &str) -> Option<&'static Self> {
+        let renamed = RENAMED.iter().find(|(old, _)| *old == name);
+        let name = renamed.map_or(name, |(_, new)| new);
         ALL.iter().find(|field| field.name == name)
     }
 
@@ -236,6 +238,14 @@ fn present<'a>(strings: impl Iterator<Item = &'a [u8]>, arena: &'a Bump) -> Opti
     strings.peek().is_some().then(|| Datum::strings(strings, arena))
 }
 
+/// Names that Cloudflare calls deprecated and still takes, each with the one that the field has now.
+pub static RENAMED: &[(&str, &str)] = &[
+    ("ip.geoip.asnum", "ip.src.asnum"),
+    ("ip.geoip.continent", "ip.src.continent"),
+    ("ip.geoip.country", "ip.src.country"),
+    ("ip.geoip.is_in_european_union", "ip.src.is_in_european_union"),
+];
+
 /// All fields, by name.
 pub static ALL: &[Field] = &[
     Field {
@@ -259,6 +269,15 @@ pub static ALL: &[Field] = &[
         ..string("http.referer", &[Fact::Header("referer")], |input| {
             input.first_header(header::REFERER)
         })
+    },
+    Field {
+        doc: "The language tags of the Accept-Language header, by descending weight; without `*` and what has the weight 0.",
+        example: r#"starts_with(http.request.accepted_languages[0], "de")"#,
+        ..strings(
+            "http.request.accepted_languages",
+            &[Fact::Header("accept-language")],
+            |input| input.languages(),
+        )
     },
     Field {
         doc: "The cookies by name, with their values as sent. A name is compared as sent and percent-decoded.",
@@ -292,6 +311,11 @@ pub static ALL: &[Field] = &[
             let names = input.facts.headers.keys();
             Datum::strings(names.map(|name| name.as_str().as_bytes()), input.arena)
         })
+    },
+    Field {
+        doc: "Always false: a request with too many headers, or too large ones, is refused before any rule.",
+        example: "not http.request.headers.truncated",
+        ..bool("http.request.headers.truncated", &[], |_| false)
     },
     Field {
         doc: "The values of all headers.",
@@ -345,7 +369,8 @@ pub static ALL: &[Field] = &[
         ..string("http.request.uri.path", &[Fact::Path], |input| text(input.path))
     },
     Field {
-        doc: "What follows the last dot of the path's last segment, in lower case; `\"\"` when there is no dot.",
+        doc: "What follows the last dot of the path's last segment, in lower case; `\"\"` when there is no dot, or only one at \
+              its beginning (`/.env`).",
         example: r#"http.request.uri.path.extension in {"php" "asp"}"#,
         sort: Sort::Extension,
         ..string("http.request.uri.path.extension", &[Fact::Path], |input| {
@@ -486,11 +511,36 @@ pub static ALL: &[Field] = &[
         })
     },
     Field {
+        doc: "The same as `http.request.uri.args`: queries are never rewritten.",
+        example: r#"any(raw.http.request.uri.args["debug"][*] eq "1")"#,
+        ..map("raw.http.request.uri.args", &[Fact::Query], &ARGUMENTS)
+    },
+    Field {
+        doc: "The names of the query's arguments, as sent.",
+        example: r#"any(raw.http.request.uri.args.names[*] contains "%5B")"#,
+        ..strings("raw.http.request.uri.args.names", &[Fact::Query], |input| {
+            Datum::strings(input.arguments().map(|(name, _)| name), input.arena)
+        })
+    },
+    Field {
+        doc: "The same as `http.request.uri.args.values`.",
+        example: r#"any(raw.http.request.uri.args.values[*] contains "%00")"#,
+        ..strings("raw.http.request.uri.args.values", &[Fact::Query], ARGUMENTS.values)
+    },
+    Field {
         doc: "The path as sent. What is forwarded is the canonical path: locks belong on `http.request.uri.path`.",
         example: r#"raw.http.request.uri.path contains "//""#,
         sort: Sort::Target,
         ..string("raw.http.request.uri.path", &[Fact::RawTarget], |input| {
             text(input.facts.target.raw_path())
+        })
+    },
+    Field {
+        doc: "The extension of the path as sent, in lower case; see `http.request.uri.path.extension`.",
+        example: r#"raw.http.request.uri.path.extension eq "php""#,
+        sort: Sort::Extension,
+        ..string("raw.http.request.uri.path.extension", &[Fact::RawTarget], |input| {
+            lowered(extension_of(input.facts.target.raw_path()).as_bytes(), input.arena)
         })
     },
     Field {

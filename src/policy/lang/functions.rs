@@ -4,7 +4,7 @@ use bumpalo::Bump;
 
 use super::{
     ast::{Base, Literal, Quantifier, Value},
-    elsewhere, transform as t,
+    elsewhere, tokens, transform as t,
     types::{Datum, Scalar, Type},
 };
 
@@ -234,6 +234,20 @@ pub static ALL: &[Function] = &[
         )
     },
     Function {
+        doc: "The bytes in Base64, without padding. Flags: `\"u\"` the URL-safe alphabet, `\"p\"` with padding.",
+        example: r#"encode_base64(sha256(http.request.headers["x-key"][0])) eq "/s5Q0ih/ckWupYGbdfle6L7ClaFPjvHnox8X8drp30Q""#,
+        optional: 1,
+        ..of(
+            "encode_base64",
+            &[
+                takes("bytes", STRING),
+                written("flags", STRING, Restriction::Flags("up")),
+            ],
+            Type::STRING,
+            tokens::encode_base64,
+        )
+    },
+    Function {
         doc: "Whether the text ends so, byte for byte.",
         example: r#"ends_with(http.request.uri.path, ".bak")"#,
         ..of(
@@ -261,6 +275,27 @@ pub static ALL: &[Function] = &[
             &[takes("values", &[Type::Map, Type::STRINGS]), takes("value", STRING)],
             Type::BOOL,
             t::has_value,
+        )
+    },
+    Function {
+        doc: "Whether a text ends in a token that was signed with the key less than `lifetime` seconds before `now`: the message, a \
+              separator of that many bytes, the time of issue (ten digits of seconds since 1970), `-`, and the HMAC-SHA256 of \
+              message and time in percent-encoded Base64; with the flag `\"s\"` in URL-safe Base64 without padding. Sign what is \
+              sent and ask about `raw.http.request.uri`: it has one reading. Whoever reads the rules reads the key.",
+        example: r#"not is_timed_hmac_valid_v0("a-long-secret", raw.http.request.uri, 10800, http.request.timestamp.sec, 8)"#,
+        optional: 2,
+        ..of(
+            "is_timed_hmac_valid_v0",
+            &[
+                written("key", STRING, Restriction::Text),
+                takes("signed", STRING),
+                written("lifetime", INT, Restriction::Between(1, i64::MAX)),
+                takes("now", INT),
+                written("separator_length", INT, Restriction::Between(0, 1024)),
+                written("flags", STRING, Restriction::Flags("s")),
+            ],
+            Type::BOOL,
+            tokens::is_timed_hmac_valid,
         )
     },
     Function {
@@ -321,6 +356,11 @@ pub static ALL: &[Function] = &[
             Type::STRING,
             t::remove_bytes,
         )
+    },
+    Function {
+        doc: "The 32 bytes of the text's SHA-256: compare them in Base64, so that no secret stands in the rules.",
+        example: r#"encode_base64(sha256(http.request.headers["x-key"][0]), "p") eq "/s5Q0ih/ckWupYGbdfle6L7ClaFPjvHnox8X8drp30Q=""#,
+        ..of("sha256", &[takes("text", STRING)], Type::STRING, tokens::sha256)
     },
     Function {
         doc: "The pieces between the separators, at most `limit`; the last piece then holds the rest.",

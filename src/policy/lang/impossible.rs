@@ -49,6 +49,10 @@ pub(super) fn value(sort: Sort, text: &[u8], span: &Span, environment: &Environm
             "there is no such version of HTTP",
             format!("versions are {}", VERSIONS.join(", ")),
         ),
+        Sort::Path | Sort::Target if text.contains("://") && !text.starts_with('/') => fault(
+            "a path begins with a slash",
+            "compare `http.request.full_uri`, which is the whole URL".to_owned(),
+        ),
         Sort::Path | Sort::Target if !text.starts_with('/') => {
             fault("a path begins with a slash", format!("write \"/{text}\""))
         }
@@ -93,6 +97,10 @@ pub(super) fn part(sort: Sort, part: Part, text: &[u8], span: &Span) -> Option<D
     let text = String::from_utf8_lossy(text);
     let fault = |message: &str, help: String| Some(Diagnostic::new(span.clone(), message).help(help));
     match sort {
+        Sort::Host if text.contains('*') => fault(
+            "a host holds no `*`",
+            format!("patterns are for `wildcard`: write `wildcard \"{text}\"`"),
+        ),
         Sort::Host | Sort::Extension if upper => fault(
             "this field is always lower-case",
             format!("write \"{}\"", text.to_ascii_lowercase()),

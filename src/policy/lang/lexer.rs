@@ -184,16 +184,30 @@ fn stray(found: char, start: usize) -> Diagnostic {
         '^' => "write `xor` or `^^`",
         '#' => "an expression has no comments: put them in the TOML file, or in the rule's `note`",
         '\\' => "a backslash belongs inside a string",
+        _ if is_invisible(found) => "this character is invisible and often comes along from a web page: delete it",
         ';' => "an expression is one condition: join several with `and` or `or`",
         _ => "",
     };
-    let shown = if found.is_control() {
-        found.escape_default().to_string()
+    let shown = if found.is_control() || is_invisible(found) {
+        found.escape_unicode().to_string()
     } else {
         found.to_string()
     };
     let fault = Diagnostic::new(span, format!("unexpected character `{shown}`"));
     if help.is_empty() { fault } else { fault.help(help) }
+}
+
+/// What looks like nothing at all.
+pub(super) fn has_no_width(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}' | '\u{feff}'
+    )
+}
+
+/// What looks like a space or like nothing at all.
+pub(super) fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{a0}' | '\u{ad}' | '\u{2000}'..='\u{200f}' | '\u{2028}'..='\u{202f}' | '\u{2060}' | '\u{3000}' | '\u{feff}')
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use regex::bytes::{Regex, RegexBuilder};
 
 use super::{
     diagnostics::Diagnostic,
+    lexer::has_no_width,
     syntax::{At, Literal, Span},
     wildcard::{Case, Wildcard},
 };
@@ -16,9 +17,10 @@ const REGEX_SIZE_LIMIT: usize = 2 << 20;
 /// The most memory that a regex's lazily built automaton may take per thread.
 const REGEX_CACHE_LIMIT: usize = 1 << 20;
 
-/// The bytes of a string: `\"`, `\\`, `\xHH`, `\n`, `\r`, `\t`, unless it is raw.
+/// The bytes of a string: `\"`, `\\`, `\xHH`, `\ooo`, `\n`, `\r`, `\t`, unless it is raw.
 pub(super) fn text(literal: &At<Literal>) -> Result<Vec<u8>, Diagnostic> {
     let (raw, body) = body(literal, "a string")?;
+    visible(literal, body)?;
     if raw {
         return Ok(body.as_bytes().to_vec());
     }
@@ -34,6 +36,19 @@ pub(super) fn text(literal: &At<Literal>) -> Result<Vec<u8>, Diagnostic> {
     }
     bytes.extend_from_slice(rest.as_bytes());
     Ok(bytes)
+}
+
+/// What comes along with text from web pages and no one sees: a string that holds it matches nothing that people send.
+fn visible(literal: &At<Literal>, body: &str) -> Result<(), Diagnostic> {
+    let Some(found) = body.chars().find(|c| has_no_width(*c)) else {
+        return Ok(());
+    };
+    let bytes: String = found.to_string().bytes().map(|byte| format!("\\x{byte:02x}")).collect();
+    Err(Diagnostic::new(
+        literal.span.clone(),
+        format!("this string holds an invisible character, {}", found.escape_unicode()),
+    )
+    .help(format!("delete it; if it is meant, write \"{bytes}\"")))
 }
 
 fn escape(text: &str, place: usize) -> Result<(u8, usize), Diagnostic> {
@@ -53,11 +68,19 @@ fn escape(text: &str, place: usize) -> Result<(u8, usize), Diagnostic> {
                     .expected("such as \\x2e")
             });
         }
+        Some(b'0'..=b'7') => {
+            let digits = text.get(1..4).filter(|digits| digits.len() == 3);
+            let byte = digits.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+            return byte.map(|byte| (byte, 4)).ok_or_else(|| {
+                Diagnostic::new(place..place + 2, "a backslash and digits are a byte in octal")
+                    .expected("three digits from 0 to 7, from \\000 to \\377")
+            });
+        }
         Some(_) | None => {
             let found: String = text.chars().take(2).collect();
             return Err(
                 Diagnostic::new(place..place + found.len(), format!("unknown escape `{found}`"))
-                    .expected(r#"known are \", \\, \xHH, \n, \r, \t"#)
+                    .expected(r#"known are \", \\, \xHH, \ooo, \n, \r, \t"#)
                     .help(format!(
                         r#"write `\{found}`, or a raw string, in which a backslash is just that: r"…""#
                     )),
@@ -178,6 +201,11 @@ pub(super) fn int(literal: &At<Literal>) -> Result<i64, Diagnostic> {
         }
         Literal::Word(word) => parse_int(word).ok_or_else(|| {
             let fault = fault(format!("`{word}` is no integer"));
+            if let Some(hex) = word.strip_prefix("0x")
+                && let Ok(value) = i64::from_str_radix(hex, 16)
+            {
+                return fault.help(format!("integers are decimal: write {value}"));
+            }
             match word.trim_start_matches('0') {
                 plain if plain != word && parse_int(plain).is_some() => fault.help(format!("write {plain}")),
                 _ => fault,
@@ -197,7 +225,9 @@ pub(super) fn int_range(literal: &At<Literal>) -> Result<(i64, i64), Diagnostic>
         Literal::Text { .. } => None,
     };
     let Some((first, last)) = ends else {
-        return int(literal).map(|value| (value, value));
+        return int(literal)
+            .map(|value| (value, value))
+            .map_err(|fault| dashed(fault, literal, parse_int));
     };
     match (parse_int(first), parse_int(last)) {
         (Some(first), Some(last)) if first <= last => Ok((first, last)),
@@ -208,6 +238,20 @@ pub(super) fn int_range(literal: &At<Literal>) -> Result<(i64, i64), Diagnostic>
         (None, _) | (_, None) => {
             Err(Diagnostic::new(literal.span.clone(), "this is no range of integers").expected("such as 400..499"))
         }
+    }
+}
+
+/// Adds what to write instead of `first-last`, when both are such ends.
+fn dashed<T>(fault: Diagnostic, literal: &At<Literal>, end: impl Fn(&str) -> Option<T>) -> Diagnostic {
+    let ends = match &literal.node {
+        Literal::Word(word) => word.trim_start_matches('-').split_once('-'),
+        Literal::Text { .. } => None,
+    };
+    match ends {
+        Some((first, last)) if end(first).is_some() && end(last).is_some() => {
+            fault.help(format!("a range is written {first}..{last}"))
+        }
+        Some(_) | None => fault,
     }
 }
 
@@ -237,7 +281,8 @@ pub(super) fn ip(literal: &At<Literal>) -> Result<std::net::IpAddr, Diagnostic> 
 pub(super) fn ip_range(literal: &At<Literal>) -> Result<IpRange, Diagnostic> {
     let word = address_word(literal)?;
     IpRange::parse(word).map_err(|error| {
-        Diagnostic::new(literal.span.clone(), error.to_string())
+        let fault = Diagnostic::new(literal.span.clone(), error.to_string());
+        dashed(fault, literal, |end| IpRange::parse(end).ok())
             .expected("expected an address, a network such as 10.0.0.0/8, or a range such as 10.0.0.1..10.0.0.9")
     })
 }

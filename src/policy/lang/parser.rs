@@ -3,6 +3,7 @@
 use super::{
     diagnostics::Diagnostic,
     lexer::{Symbol, Token, TokenKind, lex},
+    mistakes::several,
     syntax::{At, Base, Literal, Logic, Node, Operator, Right, Span, Step, Syntax, is_name, is_reserved},
 };
 
@@ -170,6 +171,9 @@ impl<'t> Parser<'t> {
 
     fn comparison(&mut self) -> Result<Syntax, Diagnostic> {
         let left = self.path()?;
+        if self.word(self.peek()) == "not" || self.next_is(Symbol::Not) {
+            return Err(self.not_behind(&left.span));
+        }
         let Some(operator) = self.operator()? else {
             return Ok(left);
         };
@@ -239,8 +243,13 @@ impl<'t> Parser<'t> {
         loop {
             arguments.push(self.group(Logic::Or)?);
             if !self.take(Symbol::Comma) {
-                self.close(Symbol::ParenClose, ')', open)?;
-                return Ok(arguments);
+                let token = self.peek().clone();
+                let closed = self.close(Symbol::ParenClose, ')', open);
+                return match closed {
+                    Ok(_) => Ok(arguments),
+                    Err(fault) if self.begins_a_value(&token) => Err(fault.help("arguments are separated by commas")),
+                    Err(fault) => Err(fault),
+                };
             }
         }
     }
@@ -331,8 +340,17 @@ impl<'t> Parser<'t> {
                 )
                 .expected(format!("expected a value, found {found}"));
                 return Err(match token.kind {
+                    TokenKind::Symbol(Symbol::BracketOpen | Symbol::ParenOpen) if operator != Operator::In => {
+                        fault.help(several(operator))
+                    }
                     TokenKind::Symbol(Symbol::BracketOpen | Symbol::ParenOpen) => {
                         fault.help("sets are in braces, with spaces between the elements: `in {\"a\" \"b\"}`")
+                    }
+                    TokenKind::Symbol(Symbol::Star) if operator == Operator::Matches => {
+                        fault.help("to ignore case, begin the regular expression with `(?i)`: `matches \"(?i)…\"`")
+                    }
+                    TokenKind::Symbol(Symbol::Star) => {
+                        fault.help("patterns are strings, in double quotes: `wildcard \"*.example.com/*\"`")
                     }
                     _ => fault,
                 });

@@ -3,6 +3,7 @@
 use std::fmt::{self, Display, Formatter, Write};
 
 use super::ast::{Base, Comparison, Elementwise, Literal, Predicate, Set, Step, Test, Value};
+use super::lexer::has_no_width;
 use super::wildcard::Case;
 
 impl Display for Predicate {
@@ -212,13 +213,13 @@ pub fn quoted_regex(pattern: &str) -> String {
 /// Quoted, or raw where a backslash would have to be doubled.
 fn write_string(f: &mut Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     match std::str::from_utf8(bytes) {
-        Ok(text) if text.contains('\\') && !text.chars().any(char::is_control) => write_raw(f, text),
+        Ok(text) if text.contains('\\') && !text.chars().any(is_unseen) => write_raw(f, text),
         Ok(text) => {
             f.write_str("\"")?;
             for c in text.chars() {
                 match c {
                     '"' | '\\' => write!(f, "\\{c}")?,
-                    _ if c.is_control() => write_hex(f, c.encode_utf8(&mut [0; 4]).as_bytes())?,
+                    _ if is_unseen(c) => write_hex(f, c.encode_utf8(&mut [0; 4]).as_bytes())?,
                     _ => f.write_char(c)?,
                 }
             }
@@ -236,6 +237,10 @@ fn write_string(f: &mut Formatter<'_>, bytes: &[u8]) -> fmt::Result {
             f.write_str("\"")
         }
     }
+}
+
+fn is_unseen(c: char) -> bool {
+    c.is_control() || has_no_width(c)
 }
 
 fn write_hex(f: &mut Formatter<'_>, bytes: &[u8]) -> fmt::Result {

@@ -278,6 +278,24 @@ proptest! {
     }
 
     #[test]
+    fn a_formatted_text_compiles_to_the_same_expression_and_stays(text in expression(), width in 1..120usize) {
+        let lists = lists();
+        let environment = Environment::new(&lists);
+        let compiled = |text: &str| Expression::compile(text, &environment).map(|compiled| compiled.as_str().to_owned());
+        let formatted = layout(&text, width).expect("it parses").join("\n");
+        prop_assert_eq!(compiled(&formatted), compiled(&text));
+        prop_assert_eq!(layout(&formatted, width).expect("it parses").join("\n"), formatted);
+    }
+
+    #[test]
+    fn whatever_parses_can_be_formatted_and_stays(pieces in vec(select(&PIECES[..]), 0..14), width in 1..80usize) {
+        if let Ok(lines) = layout(&pieces.join(" "), width) {
+            let formatted = lines.join("\n");
+            prop_assert_eq!(layout(&formatted, width).map(|lines| lines.join("\n")), Ok(formatted));
+        }
+    }
+
+    #[test]
     fn a_lowered_text_contains_what_a_plain_search_finds_in_it(
         agent in "[aAbBzZkKéÉ@`{\\[ſ\u{212a}]{0,12}",
         part in "[abzké@`{\\[ſ\u{212a}]{1,3}",

@@ -23,6 +23,7 @@ fn the_reference_says_what_the_tables_say() {
             "missing fields",
             table_of_missing("field of Cloudflare's", elsewhere::FIELDS),
         ),
+        ("renamed fields", table_of_renamed()),
         ("functions", function_table()),
         (
             "missing functions",
@@ -89,6 +90,13 @@ fn table_of_missing(heading: &str, table: &[Elsewhere]) -> String {
         format!("| {} | {} |\n", names.join(", "), cell(entry.instead))
     });
     format!("| {heading} | instead |\n|---|---|\n{}", rows.collect::<String>())
+}
+
+fn table_of_renamed() -> String {
+    let rows = fields::RENAMED
+        .iter()
+        .map(|(old, new)| format!("| {} | {} |\n", code(old), code(new)));
+    format!("| old name | field |\n|---|---|\n{}", rows.collect::<String>())
 }
 
 fn cell(text: &str) -> String {

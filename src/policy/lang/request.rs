@@ -1,11 +1,11 @@
 //! How what a field says is read from a request's head: arguments, cookies, header lines, extensions, the Referer.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cmp::Reverse};
 
 use bumpalo::{Bump, collections::Vec};
 use percent_encoding::percent_decode;
 
-use super::truth::Unknown;
+use super::{truth::Unknown, types::Datum};
 use crate::policy::{facts::RequestFacts, normalize::HostName, site::HostPattern};
 
 /// What an expression is asked about: a request, under one reading of its path.
@@ -54,8 +54,16 @@ impl<'a> Input<'a> {
 
     /// What follows the last dot of the path's last segment.
     pub fn extension(&self) -> &'a str {
-        let segment = self.path.rsplit('/').next().unwrap_or("");
-        segment.rsplit_once('.').map_or("", |(_, extension)| extension)
+        extension_of(self.path)
+    }
+
+    /// The language tags that the client asks for, by descending weight (RFC 9110 §12.5.4).
+    pub fn languages(&self) -> Datum<'a> {
+        let lines = self.facts.headers.get_all(http::header::ACCEPT_LANGUAGE).iter();
+        let ranges = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+        let mut weighted = Vec::from_iter_in(ranges.filter_map(weighted).enumerate(), self.arena);
+        weighted.sort_unstable_by_key(|(place, (_, weight))| (Reverse(*weight), *place));
+        Datum::strings(weighted.iter().map(|(_, (tag, _))| *tag), self.arena)
     }
 
     /// A header's first line; empty when it is missing.
@@ -108,6 +116,35 @@ impl<'a> Input<'a> {
             return false;
         };
         host == self.facts.host.name.as_str() || self.facts.site.hosts.iter().any(|pattern| names(pattern, host))
+    }
+}
+
+/// What follows the last dot of a path's last segment. A dot at its beginning hides a file and begins no extension.
+pub(super) fn extension_of(path: &str) -> &str {
+    let segment = path.rsplit('/').next().unwrap_or("");
+    let named = segment.strip_prefix('.').unwrap_or(segment);
+    named.rsplit_once('.').map_or("", |(_, extension)| extension)
+}
+
+/// `de;q=0.8` as `de` and 800; nothing for what is not wanted and for `*`, which is no language.
+fn weighted(range: &[u8]) -> Option<(&[u8], u16)> {
+    let mut parts = range.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+    let tag = parts.next().filter(|tag| !tag.is_empty() && *tag != b"*")?;
+    let weight = parts
+        .find_map(|part| part.strip_prefix(b"q="))
+        .map_or(1000, thousandths);
+    (weight > 0).then_some((tag, weight))
+}
+
+/// A weight from `0` to `1` with at most three decimals; what is none counts as 0.
+fn thousandths(weight: &[u8]) -> u16 {
+    match weight {
+        [b'1', ..] => 1000,
+        [b'0', b'.', decimals @ ..] => {
+            let digits = decimals.iter().map(|byte| u16::from(byte.saturating_sub(b'0').min(9)));
+            digits.zip([100, 10, 1]).map(|(digit, unit)| digit * unit).sum()
+        }
+        _ => 0,
     }
 }
 
@@ -255,6 +292,8 @@ mod tests {
         let extension = |path| input(path).extension();
         assert_eq!(extension("/a.b/c.tar.gz"), "gz");
         assert_eq!(extension("/a.b/c"), "");
-        assert_eq!(extension("/.png"), "png");
+        assert_eq!(extension("/.png"), "");
+        assert_eq!(extension("/.foo.mp3"), "mp3");
+        assert_eq!(extension("/foo."), "");
     }
 }

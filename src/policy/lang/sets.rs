@@ -17,10 +17,23 @@ impl Checker<'_> {
         match &right.node {
             Right::Set(elements) => self.set(right, elements, scalar, sort).map(Test::In),
             Right::List(name) => self.list(right, name, scalar, sort),
-            Right::Literal(_) | Right::Name(_) => self.fault(
+            Right::Literal(literal) => self.fault(
                 Diagnostic::new(right.span.clone(), "`in` is followed by a set or a list")
                     .expected("expected `{` or `$`")
-                    .help("write `in {…}` with spaces between the elements, or `in $name`"),
+                    .help(match literal {
+                        Written::Word(word) => format!("write `in {{{word}}}`"),
+                        Written::Text { raw: false, body } => format!("write `in {{\"{body}\"}}`"),
+                        Written::Text { raw: true, .. } => "write `in {…}`".to_owned(),
+                    }),
+            ),
+            Right::Name(name) => self.fault(
+                Diagnostic::new(right.span.clone(), "`in` is followed by a set or a list")
+                    .expected("expected `{` or `$`")
+                    .help(if self.environment.lists.named(name).is_some() {
+                        format!("write `in ${name}`")
+                    } else {
+                        "write `in {…}` with spaces between the elements, or `in $name`".to_owned()
+                    }),
             ),
         }
     }

@@ -65,6 +65,32 @@ pub(super) enum Right {
     Name(String),
 }
 
+impl Right {
+    /// As rules write it, for messages.
+    pub(super) fn written(&self) -> String {
+        match self {
+            Self::Literal(literal) => literal.written(),
+            Self::Set(elements) => {
+                let elements: Vec<String> = elements.iter().map(|element| element.node.written()).collect();
+                format!("{{{}}}", elements.join(" "))
+            }
+            Self::List(name) => format!("${name}"),
+            Self::Name(name) => name.clone(),
+        }
+    }
+}
+
+impl Literal {
+    fn written(&self) -> String {
+        match self {
+            Self::Word(word) => word.clone(),
+            Self::Text { raw: false, body } => format!("\"{body}\""),
+            Self::Text { raw: true, body } if body.contains('"') => format!("r#\"{body}\"#"),
+            Self::Text { raw: true, body } => format!("r\"{body}\""),
+        }
+    }
+}
+
 /// How conditions are joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Logic {

@@ -11,7 +11,8 @@ use crate::policy::{
     testing::Request,
 };
 
-/// A file of cases. `[[request]]` states a request and what matches it; `[[fault]]` an expression that does not compile.
+/// A file of cases. `[[request]]` states a request and what matches it; `[[fault]]` an expression that does not compile;
+/// `[[copied]]` expressions from elsewhere, which compile or do not.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Cases {
@@ -19,6 +20,8 @@ struct Cases {
     request: Vec<RequestCase>,
     #[serde(default)]
     fault: Vec<FaultCase>,
+    #[serde(default)]
+    copied: Vec<Copied>,
 }
 
 #[derive(Deserialize)]
@@ -54,6 +57,16 @@ struct FaultCase {
     /// No geo source is configured.
     #[serde(default)]
     without_geo: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Copied {
+    /// Where such expressions are found.
+    from: String,
+    works: Vec<String>,
+    /// The expression, what the caret is under, and parts of the message.
+    refused: Vec<Vec<String>>,
 }
 
 impl RequestCase {
@@ -186,6 +199,37 @@ fn every_fault_says_where_and_what() {
             let said = faults[0].to_string();
             for part in case.says.iter().filter(|part| !said.contains(*part)) {
                 wrong.push(format!("{file}: {text}: does not say `{part}`{}", shown(&faults)));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_is_copied_from_cloudflare_works_or_is_told_what_to_write() {
+    let lists = lists();
+    let environment = Environment::new(&lists);
+    let mut wrong = Vec::new();
+    for copied in cases().into_iter().flat_map(|(_, cases)| cases.copied) {
+        for text in &copied.works {
+            if let Err(faults) = Expression::compile(text, &environment) {
+                wrong.push(format!("{}: {text}: does not compile{}", copied.from, shown(&faults)));
+            }
+        }
+        for refused in &copied.refused {
+            let [text, at, says @ ..] = &refused[..] else {
+                panic!("{refused:?}: an expression and its place are missing");
+            };
+            let fault = match Expression::compile(text, &environment) {
+                Ok(_) => {
+                    wrong.push(format!("{}: {text}: compiles", copied.from));
+                    continue;
+                }
+                Err(faults) => faults[0].clone(),
+            };
+            let said = fault.to_string();
+            if text[fault.span.clone()] != **at || !says.iter().all(|part| said.contains(part)) {
+                wrong.push(format!("{}: {text}: `{}`: {said}", copied.from, &text[fault.span]));
             }
         }
     }

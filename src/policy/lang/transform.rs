@@ -213,7 +213,7 @@ pub(super) fn decode_base64<'a>(arguments: &[Datum<'a>], arena: &'a Bump) -> Opt
 }
 
 /// Either alphabet, padded or not. Leftover bits are ignored, as lenient decoders do.
-fn base64<'a>(text: &[u8], arena: &'a Bump) -> Option<&'a [u8]> {
+pub(super) fn base64<'a>(text: &[u8], arena: &'a Bump) -> Option<&'a [u8]> {
     let end = text.iter().rposition(|byte| *byte != b'=').map_or(0, |last| last + 1);
     let mut decoded = Vec::with_capacity_in(end / 4 * 3 + 2, arena);
     let (mut bits, mut count) = (0u32, 0u32);

@@ -9,7 +9,7 @@ use super::{
     functions::{self, Body, Function},
     impossible::{self, Part},
     literals,
-    syntax::{self, At, Literal as Written, Node, Syntax},
+    syntax::{self, At, Literal as Written, Node, Operator, Syntax},
     types::Type,
 };
 use crate::policy::fault::nearest;
@@ -194,6 +194,15 @@ impl Checker<'_> {
             "ends_with" => Part::End,
             _ => return Some(()),
         };
+        if let ([of, text], [swapped, _]) = (values, written)
+            && let (Base::Literal(literal), Base::Field(_) | Base::Call(_)) = (&of.base, &text.base)
+        {
+            return self.fault(
+                Diagnostic::new(swapped.span.clone(), "the text that is looked at comes first")
+                    .expected(function.signature())
+                    .help(format!("write `{}({text}, {literal})`", function.name)),
+            );
+        }
         if let ([of, text], [_, written]) = (values, written)
             && let Base::Literal(Literal::Text(text)) = &text.base
             && let Some(fault) = impossible::part(sort_of(of), part, text, &written.span)
@@ -284,14 +293,14 @@ fn unknown_field(span: &syntax::Span, name: &str) -> Diagnostic {
     }
 }
 
-/// The nearest name, else one that ends in the same word: `http.method` means `http.request.method`.
+/// The nearest name that ends in the same word, else the nearest of all: `http.method` means `http.request.method`.
 fn suggest_field(fault: Diagnostic, name: &str) -> Diagnostic {
     let last = |name: &str| name.rsplit('.').next().map(str::to_owned);
     let names = fields::ALL.iter().map(|field| field.name);
-    let suggested = nearest(name, names.clone()).or_else(|| {
-        let alike = names.filter(|known| last(known) == last(name));
-        alike.min_by_key(|known| known.len())
-    });
+    let alike = names.clone().filter(|known| last(known) == last(name));
+    let suggested = alike
+        .min_by_key(|known| strsim::damerau_levenshtein(known, name))
+        .or_else(|| nearest(name, names));
     match suggested {
         Some(known) => fault.help(format!("did you mean `{known}`?")),
         None => fault,
@@ -303,6 +312,24 @@ fn near(known: &str, typed: &str) -> bool {
     strsim::damerau_levenshtein(known, typed) <= 2
 }
 
+/// What to write instead of `field.contains(…)`.
+fn method(written: &str) -> Option<String> {
+    let (field, name) = written.rsplit_once('.')?;
+    let field = Field::named(field)?.name;
+    if let Some(operator) = Operator::of_word(name) {
+        return Some(format!("it is an operator: `{field} {} …`", operator.as_str()));
+    }
+    let known = functions::ALL.iter().map(|function| function.name);
+    let plain = |name: &str| name.replace('_', "").to_ascii_lowercase();
+    let function = known
+        .clone()
+        .find(|known| plain(known) == plain(name))
+        .or_else(|| nearest(name, known))?;
+    Some(format!(
+        "a function takes the field as an argument: `{function}({field}, …)`"
+    ))
+}
+
 fn unknown_function(name: &At<String>) -> Diagnostic {
     let written = name.node.as_str();
     match functions::not_available(written) {
@@ -310,6 +337,10 @@ fn unknown_function(name: &At<String>) -> Diagnostic {
         None if Field::named(written).is_some() => {
             Diagnostic::new(name.span.clone(), format!("`{written}` is a field, no function"))
                 .help("leave out the parentheses")
+        }
+        None if method(written).is_some() => {
+            Diagnostic::new(name.span.clone(), format!("unknown function `{written}`"))
+                .help(method(written).unwrap_or_default())
         }
         None => Diagnostic::new(name.span.clone(), format!("unknown function `{written}`"))
             .suggest(written, functions::ALL.iter().map(|function| function.name)),

@@ -14,7 +14,7 @@ mod ip_access;
 pub(super) mod lists;
 mod lockdown;
 mod response;
-mod spans;
+pub(super) mod spans;
 mod targets;
 mod text;
 mod urls;

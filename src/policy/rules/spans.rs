@@ -7,7 +7,7 @@ use crate::policy::fault::Place;
 
 /// The place of `span` of the string `value`, which is written at `written` (quotes included). The whole string when the
 /// two do not go together.
-pub(super) fn inside(written: &Place, value: &str, span: Range<usize>) -> Place {
+pub(in crate::policy) fn inside(written: &Place, value: &str, span: Range<usize>) -> Place {
     let raw = written.source.text.get(written.span.clone()).unwrap_or_default();
     let Some(offsets) = offsets(raw, value) else {
         return written.clone();
