@@ -90,8 +90,10 @@ impl Skips {
 #[derive(Debug)]
 pub struct Scratch {
     answers: Answers,
-    /// Where values that are made of others live, until the next request.
-    arena: Bump,
+    /// Where values that are made of others live, as long as one reading is judged.
+    values: Bump,
+    /// Where the lists of what matched live, until the next request.
+    told: Bump,
     walking: Walking,
     hits: Hits,
     other_hits: Hits,
@@ -113,7 +115,8 @@ impl Default for Scratch {
     fn default() -> Self {
         Self {
             answers: Answers::default(),
-            arena: Bump::with_capacity(ARENA_BYTES),
+            values: Bump::with_capacity(ARENA_BYTES),
+            told: Bump::with_capacity(ARENA_BYTES),
             walking: Walking::default(),
             hits: Hits::default(),
             other_hits: Hits::default(),
@@ -127,16 +130,22 @@ impl Scratch {
         Self::default()
     }
 
-    /// Forgets the last request. An arena that one request made large does not stay so: nobody makes a gateway grow by
-    /// sending every worker one such request.
+    /// Forgets the last request.
     fn begin(&mut self) {
-        const KEPT_BYTES: usize = 1 << 20;
-        if self.arena.allocated_bytes() > KEPT_BYTES {
-            self.arena = Bump::with_capacity(ARENA_BYTES);
-        } else {
-            self.arena.reset();
-        }
+        reuse(&mut self.values);
+        reuse(&mut self.told);
         self.hits.clear();
+    }
+}
+
+/// Empties an arena. One that a request made large does not stay so: nobody makes a gateway grow by sending every worker one
+/// such request.
+fn reuse(arena: &mut Bump) {
+    const KEPT_BYTES: usize = 1 << 20;
+    if arena.allocated_bytes() > KEPT_BYTES {
+        *arena = Bump::with_capacity(ARENA_BYTES);
+    } else {
+        arena.reset();
     }
 }
 
@@ -257,37 +266,35 @@ impl Policy {
         scratch.begin();
         let Scratch {
             answers,
-            arena,
+            values,
+            told,
             walking,
             hits,
             other_hits,
         } = scratch;
-        let arena: &'a Bump = arena;
         let plan = |path, hits: &mut Hits, walking: &mut Walking| {
-            let asking = Asking::new(&self.plan, Input::new(facts, path, arena), answers);
+            reuse(values);
+            let asking = Asking::new(&self.plan, Input::new(facts, path, values), answers);
             self.walk(facts, asking, walking, &mut Watched { hits, laps })
         };
         let outcome = self.every_reading(facts, hits, other_hits, walking, plan);
-        Decision {
-            verdict: self.verdict(outcome, facts),
-            matched: self.rules_at(&hits.matched, arena),
-            shadow: self.rules_at(&hits.shadow, arena),
-        }
+        self.decision(outcome, facts, hits, told)
     }
 
     /// Judges a request by the interpreter alone: slowly, and by another way to the same decision.
     pub fn interpret<'a>(&'a self, facts: &RequestFacts<'a>, scratch: &'a mut Scratch) -> Decision<'a> {
         scratch.begin();
         let Scratch {
-            arena,
+            values,
+            told,
             walking,
             hits,
             other_hits,
             ..
         } = scratch;
-        let arena: &'a Bump = arena;
         let interpreter = |path, hits: &mut Hits, walking: &mut Walking| {
-            let input = Input::new(facts, path, arena);
+            reuse(values);
+            let input = Input::new(facts, path, values);
             let laps = &mut ();
             self.walk(
                 facts,
@@ -297,11 +304,7 @@ impl Policy {
             )
         };
         let outcome = self.every_reading(facts, hits, other_hits, walking, interpreter);
-        Decision {
-            verdict: self.verdict(outcome, facts),
-            matched: self.rules_at(&hits.matched, arena),
-            shadow: self.rules_at(&hits.shadow, arena),
-        }
+        self.decision(outcome, facts, hits, told)
     }
 
     /// Takes every reading of the path through all phases: any block blocks.
@@ -329,6 +332,14 @@ impl Policy {
             hits.add(others);
         }
         outcome
+    }
+
+    fn decision<'a>(&'a self, outcome: Outcome, facts: &RequestFacts<'a>, hits: &Hits, told: &'a Bump) -> Decision<'a> {
+        Decision {
+            verdict: self.verdict(outcome, facts),
+            matched: self.rules_at(&hits.matched, told),
+            shadow: self.rules_at(&hits.shadow, told),
+        }
     }
 
     fn rules_at<'a>(&'a self, positions: &[Position], arena: &'a Bump) -> &'a [&'a Rule] {

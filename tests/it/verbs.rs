@@ -257,7 +257,10 @@ fn check_tells_what_the_rules_were_compiled_to() {
         ]
     );
     assert!(lines[2].starts_with("memory   rules "), "{text}");
-    assert!(lines[5].starts_with("ip.src   1 IPv4 networks, 1 IPv6 networks"), "{text}");
+    assert!(
+        lines[5].starts_with("ip.src   1 IPv4 networks, 1 IPv6 networks"),
+        "{text}"
+    );
 }
 
 #[test]

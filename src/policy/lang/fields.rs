@@ -179,7 +179,7 @@ impl Field {
             Read::String(read) => Datum::Text(read(input)),
             Read::Ip(read) => Datum::Ip(read(input)),
             Read::Strings(read) => read(input),
-            Read::Map(map) => Datum::Map(map, *input),
+            Read::Map(map) => Datum::Map(map, input.arena.alloc(*input)),
         }
     }
 

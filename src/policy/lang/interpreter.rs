@@ -7,6 +7,7 @@ use bumpalo::collections::Vec;
 
 use super::{
     ast::{Base, Call, Comparison, Elementwise, Literal, Logic, Predicate, Quantifier, Set, Step, Test, Value},
+    fields::Read,
     functions::Body,
     request::Input,
     truth::Truth,
@@ -93,12 +94,17 @@ fn holds_of(each: &Elementwise, element: &Datum<'_>) -> bool {
 
 /// What a value is for this request; `None` when it is absent.
 pub(in crate::policy) fn value<'a>(value: &'a Value, input: &Input<'a>) -> Option<Datum<'a>> {
-    let base = match &value.base {
-        Base::Field(field) => field.value(input),
-        Base::Call(call) => self::call(call, input)?,
-        Base::Literal(literal) => written(literal),
+    let (base, steps) = match (&value.base, value.steps.as_slice()) {
+        // A name in a map is looked up at once: the map itself is only for functions.
+        (Base::Field(field), [Step::Key(key), steps @ ..]) => match field.read {
+            Read::Map(map) => ((map.lookup)(input, key)?, steps),
+            Read::Bool(_) | Read::Int(_) | Read::String(_) | Read::Ip(_) | Read::Strings(_) => return None,
+        },
+        (Base::Field(field), steps) => (field.value(input), steps),
+        (Base::Call(call), steps) => (self::call(call, input)?, steps),
+        (Base::Literal(literal), steps) => (written(literal), steps),
     };
-    value.steps.iter().try_fold(base, step)
+    steps.iter().try_fold(base, step)
 }
 
 fn written(literal: &Literal) -> Datum<'_> {
@@ -112,7 +118,7 @@ fn written(literal: &Literal) -> Datum<'_> {
 
 fn step<'a>(datum: Datum<'a>, step: &Step) -> Option<Datum<'a>> {
     match (step, datum) {
-        (Step::Key(key), Datum::Map(map, input)) => (map.lookup)(&input, key),
+        (Step::Key(key), Datum::Map(map, input)) => (map.lookup)(input, key),
         (Step::Index(index), Datum::Array(elements)) => match elements.get(*index) {
             Some(Datum::Absent) | None => None,
             Some(present) => Some(*present),

@@ -83,7 +83,7 @@ pub enum Datum<'a> {
     /// Values in order.
     Array(&'a [Datum<'a>]),
     /// A map, looked up when asked.
-    Map(&'static MapField, Input<'a>),
+    Map(&'static MapField, &'a Input<'a>),
     /// An element of an array that has no value.
     Absent,
 }

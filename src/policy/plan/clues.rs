@@ -57,7 +57,11 @@ impl Map {
     }
 
     fn of(field: &Field) -> Option<Self> {
-        Self::ALL.into_iter().find(|map| map.as_str() == field.name)
+        match field.name {
+            // Queries are never rewritten: both fields say the same.
+            "raw.http.request.uri.args" => Some(Self::Arguments),
+            name => Self::ALL.into_iter().find(|map| map.as_str() == name),
+        }
     }
 }
 
@@ -230,7 +234,7 @@ fn keyed(value: &Value) -> Option<(Map, &str, &[Step])> {
 /// What a string must hold to pass, and what is to be asked when it does.
 fn sought_text(test: &Test, is_changed: bool) -> Option<(Sought, Confirm)> {
     let asked = if is_changed { Confirm::Atom } else { Confirm::Test };
-    Some(match test {
+    let sought = match test {
         Test::Relation(Relation::Equal, Literal::Text(text)) if !is_changed => {
             (Sought::Exactly(vec![text.clone()]), Confirm::Sure)
         }
@@ -250,8 +254,11 @@ fn sought_text(test: &Test, is_changed: bool) -> Option<(Sought, Confirm)> {
             Some(Plain::AsWritten(text)) => (part(&text)?, Confirm::SameCase),
             Some(Plain::AnyCase(text)) => (part(&text)?, Confirm::Sure),
             None => {
-                let pattern = Pattern(Some(regex.as_str().to_owned()));
-                (Sought::OneOf(literals::of_regex(regex.as_str()), pattern), asked)
+                let pattern = literals::is_scannable(regex.as_str()).then(|| regex.as_str().to_owned());
+                (
+                    Sought::OneOf(literals::of_regex(regex.as_str()), Pattern(pattern)),
+                    asked,
+                )
             }
         },
         Test::Wildcard(wildcard) => {
@@ -261,7 +268,10 @@ fn sought_text(test: &Test, is_changed: bool) -> Option<(Sought, Confirm)> {
             (Sought::OneOf(alternatives, Pattern(pattern)), asked)
         }
         Test::In(_) | Test::InList(_) | Test::Relation(..) => return None,
-    })
+    };
+    // Without a literal and an automaton nothing leads to it.
+    let is_found = !matches!(&sought.0, Sought::OneOf(alternatives, Pattern(None)) if alternatives.is_empty());
+    is_found.then_some(sought)
 }
 
 fn part(text: &[u8]) -> Option<Sought> {
@@ -317,5 +327,10 @@ fn of_presence(value: &Value) -> Option<Clue> {
 }
 
 fn present(map: Map, key: &str) -> Clue {
-    Clue::Key(map, key.to_owned(), None, Confirm::Atom)
+    let key = match map {
+        // Header names are the same in any case; requests hold them in lower case.
+        Map::Headers => key.to_ascii_lowercase(),
+        Map::Cookies | Map::Arguments => key.to_owned(),
+    };
+    Clue::Key(map, key, None, Confirm::Atom)
 }

@@ -1,10 +1,15 @@
 //! What must be found before a rule is worth asking: atoms of which at least one holds whenever the rule does.
 
+use std::net::IpAddr;
+
 use super::{
     atoms::{AtomId, Atoms, Node},
-    clues::Clue,
+    clues::{Among, Clue},
 };
-use crate::policy::lang::ast::{Base, Value};
+use crate::policy::{
+    lang::ast::{Base, Value},
+    network::IpRange,
+};
 
 /// When a rule is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,10 +129,28 @@ impl Choice<'_> {
 /// How often an atom is expected to hold, in ten thousand requests. Only the order of magnitude counts.
 fn frequency(clue: &Clue) -> usize {
     match clue {
-        Clue::Address(_) => 2,
+        Clue::Address(among) => address_frequency(among),
         Clue::Key(_, _, None, _) => 50,
         Clue::Key(_, _, Some(_), _) => 5,
         Clue::Number(value, _) | Clue::Text(value, ..) => field_name(value).map_or(1_000, field_frequency),
+    }
+}
+
+/// Few clients are in a narrow network; in a wide one may be most.
+fn address_frequency(among: &Among<IpRange>) -> usize {
+    let is_wide = match among {
+        Among::Ranges(ranges) => ranges.iter().copied().any(is_wide),
+        Among::List(list) => list.addresses().is_some_and(|set| set.iter().any(is_wide)),
+    };
+    if is_wide { 500 } else { 2 }
+}
+
+/// As wide as an IPv4 /12 or an IPv6 /20, which are whole providers.
+fn is_wide(range: IpRange) -> bool {
+    match (range.first(), range.last()) {
+        (IpAddr::V4(first), IpAddr::V4(last)) => u32::from(last) - u32::from(first) >= (1 << 20) - 1,
+        (IpAddr::V6(first), IpAddr::V6(last)) => u128::from(last) - u128::from(first) >= (1 << 108) - 1,
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
     }
 }
 

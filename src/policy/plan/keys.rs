@@ -14,6 +14,34 @@ use crate::policy::lang::request::{Input, form_decoded, is_form_encoded};
 pub(super) struct KeyTable {
     map: Map,
     keys: HashMap<Box<[u8]>, Key>,
+    filter: NameFilter,
+}
+
+/// Tells most names that no rule asks for by their first letter and their length.
+#[derive(Debug)]
+struct NameFilter([u64; 32]);
+
+impl NameFilter {
+    fn of<'n>(names: impl Iterator<Item = &'n [u8]>) -> Self {
+        let mut filter = [0; 32];
+        for name in names {
+            filter[Self::row(name)] |= Self::bit(name);
+        }
+        Self(filter)
+    }
+
+    fn may_hold(&self, name: &[u8]) -> bool {
+        self.0[Self::row(name)] & Self::bit(name) != 0
+    }
+
+    /// ASCII letters differ in their last five bits.
+    fn row(name: &[u8]) -> usize {
+        usize::from(name.first().copied().unwrap_or(0) & 31)
+    }
+
+    fn bit(name: &[u8]) -> u64 {
+        1 << name.len().min(63)
+    }
 }
 
 #[derive(Debug)]
@@ -64,6 +92,9 @@ impl KeyTable {
     }
 
     fn find_pair(&self, name: &[u8], value: &[u8], scratch: &mut KeyScratch, found: &mut impl FnMut(Find<'_>)) {
+        if !self.filter.may_hold(name) {
+            return;
+        }
         if let Some(key) = self.keys.get(name) {
             key.present.iter().for_each(|lead| found(Find::of_name(*lead)));
             key.values.find(value, &mut scratch.text, found);
@@ -99,17 +130,19 @@ impl KeyTableBuilder {
         }
     }
 
-    pub(super) fn build(self, map: Map) -> KeyTable {
+    pub(super) fn build(self, map: Map, crowds: &mut usize) -> KeyTable {
         let keys = self.keys.into_iter().map(|(name, (present, values))| {
             let key = Key {
                 present: present.into_boxed_slice(),
-                values: values.build(),
+                values: values.build(crowds),
             };
             (name, key)
         });
+        let keys: HashMap<Box<[u8]>, Key> = keys.collect();
         KeyTable {
             map,
-            keys: keys.collect(),
+            filter: NameFilter::of(keys.keys().map(|name| &**name)),
+            keys,
         }
     }
 }

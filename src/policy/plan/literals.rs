@@ -93,6 +93,13 @@ fn single_bytes(class: &Class) -> Vec<u8> {
     single.collect::<Option<_>>().unwrap_or_default()
 }
 
+/// Whether the expression can share an automaton: one that asks for Unicode word boundaries would have it give up on every
+/// text that is not ASCII.
+pub(super) fn is_scannable(pattern: &str) -> bool {
+    let parsed = ParserBuilder::new().utf8(false).build().parse(pattern);
+    parsed.is_ok_and(|hir| !hir.properties().look_set().contains_word_unicode())
+}
+
 /// Adds every set that the expression needs.
 fn gather(hir: &Hir, found: &mut Vec<Alternative>) {
     if let Some(strings) = strings(hir) {

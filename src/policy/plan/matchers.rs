@@ -18,7 +18,7 @@ use crate::policy::{
     network::IpRange,
 };
 
-/// A matcher's place in [`Matchers`].
+/// A matcher's place among those of its plan.
 pub(super) type MatcherId = usize;
 
 /// Everything that is looked up of a request to find atoms.
@@ -206,35 +206,25 @@ impl MatchersBuilder {
 
     /// The matchers, by their numbers.
     pub(super) fn build(self) -> Box<[Matcher]> {
-        let addresses = self.addresses.into_iter().map(|(id, addresses)| {
-            let kind = MatcherKind::Addresses(addresses.build());
-            (
+        let mut crowds = 0;
+        let mut all: Vec<(MatcherId, Matcher)> = Vec::with_capacity(self.count);
+        let mut add = |id, subject, kind| all.push((id, Matcher { subject, kind }));
+        if let Some((id, addresses)) = self.addresses {
+            add(id, "ip.src".to_owned(), MatcherKind::Addresses(addresses.build()));
+        }
+        for (subject, (id, value, numbers)) in self.numbers {
+            add(id, subject, MatcherKind::Numbers(numbers.build(value)));
+        }
+        for (subject, (id, value, text)) in self.texts {
+            add(id, subject, MatcherKind::Text(value, text.build(&mut crowds)));
+        }
+        for (map, (id, keys)) in self.keys {
+            add(
                 id,
-                Matcher {
-                    subject: "ip.src".to_owned(),
-                    kind,
-                },
-            )
-        });
-        let numbers = self.numbers.into_iter().map(|(subject, (id, value, numbers))| {
-            let kind = MatcherKind::Numbers(numbers.build(value));
-            (id, Matcher { subject, kind })
-        });
-        let texts = self.texts.into_iter().map(|(subject, (id, value, text))| {
-            let kind = MatcherKind::Text(value, text.build());
-            (id, Matcher { subject, kind })
-        });
-        let keys = self.keys.into_iter().map(|(map, (id, keys))| {
-            let kind = MatcherKind::Keys(keys.build(map));
-            (
-                id,
-                Matcher {
-                    subject: map.as_str().to_owned(),
-                    kind,
-                },
-            )
-        });
-        let mut all: Vec<(MatcherId, Matcher)> = addresses.chain(numbers).chain(texts).chain(keys).collect();
+                map.as_str().to_owned(),
+                MatcherKind::Keys(keys.build(map, &mut crowds)),
+            );
+        }
         all.sort_unstable_by_key(|(id, _)| *id);
         all.into_iter().map(|(_, matcher)| matcher).collect()
     }

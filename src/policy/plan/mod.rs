@@ -7,7 +7,7 @@
 //! # An example
 //! ```text
 //! a:  block  ip.src in {203.0.113.0/24} and not ssl
-//! b:  block  http.request.uri.path wildcard "/wp-*" and ip.src in $office
+//! b:  block  http.request.uri.path wildcard "/wp-*" and ip.src in {10.0.0.0/8}
 //! c:  block  lower(http.user_agent) contains "sqlmap" or lower(http.user_agent) contains "nikto"
 //! d:  log    not ip.src.country in {"DE" "AT"}
 //! ```
@@ -16,11 +16,12 @@
 //! 2. **Clues** (`clues`, `literals`): what must be there for an atom to hold? An address in 203.0.113.0/24. A path with
 //!    "/wp-" in it. A user agent with "sqlmap" in it. `not …` and `ssl` give none: they hold too often.
 //! 3. **Guards** (`guards`): each rule gets atoms with clues, of which one holds whenever the rule does, and which hold as
-//!    rarely as can be. `a`: the network. `b`: the path, since its list may hold many addresses. `c`: both names. `d` has
-//!    none: it is always asked.
-//! 4. **Matchers** (`matchers`): all clues about one thing go into one matcher. Networks into a sorted table (`blocks`),
-//!    whole strings into hash tables and parts of them into one automaton a string (`text`), names of headers, cookies and
-//!    arguments into a table that the request's own names are looked up in (`keys`).
+//!    rarely as can be. `a`: the network. `b`: the path, since the network is a wide one. `c`: both names. `d` has none: it
+//!    is always asked.
+//! 4. **Matchers** (`matchers`): all clues about one thing go into one matcher. Networks into a sorted table (`blocks`).
+//!    Whole strings into hash tables, parts of them into one scan a string, and expressions without a literal of their own
+//!    into one automaton (`text`). Names of headers, cookies and arguments into a table that the request's own names are
+//!    looked up in (`keys`).
 //! 5. **Evaluation** (`evaluation`): a request is put to each matcher of a phase, once, and never to those of phases that it
 //!    does not reach. What they tell are the atoms that hold, and so the rules whose guards hold. Only these, and `d`, are
 //!    asked, in their order. An atom that no matcher tells is asked by itself, once, if a rule comes to it.

@@ -27,8 +27,9 @@ use crate::policy::{
 };
 
 /// Few words, so that what rules ask for and what requests say meet.
-const WORDS: [&str; 16] = [
-    "a", "ab", "abc", "Admin", "admin", "bot", "Bot/1", "php", "x=1", "/", "/a", "/admin/x", "%61", "é", "k", "S",
+const WORDS: [&str; 19] = [
+    "a", "ab", "abc", "Admin", "admin", "bot", "Bot/1", "php", "x=1", "/", "/a", "/admin/x", "%61", "é", "k", "S", "X",
+    "Accept", "\u{212a}",
 ];
 const PATHS: [&str; 12] = [
     "/",
@@ -80,7 +81,7 @@ const COUNTRIES: [&str; 4] = ["DE", "AT", "XX", "US"];
 const HOSTS: [&str; 4] = ["example.com", "www.example.com", "a.example.net", "10.0.0.1"];
 const HEADERS: [&str; 6] = ["x", "accept", "user-agent", "referer", "cookie", "x-forwarded-for"];
 const KEYS: [&str; 6] = ["a", "x", "k", "S", "accept", "user-agent"];
-const REGEXES: [&str; 14] = [
+const REGEXES: [&str; 20] = [
     "^/a",
     "[Aa]dmin",
     "(?i)bot",
@@ -95,6 +96,12 @@ const REGEXES: [&str; 14] = [
     "a{2,3}|b",
     ".",
     "x=1",
+    "(?i)K",
+    "\\b[a-z]\\b",
+    "\\ba",
+    "(?-u)[\\x80-\\xff]",
+    "(?x) bot # comment",
+    "(|abc)d?",
 ];
 
 /// Makes things of a seed.
@@ -556,4 +563,96 @@ fn random_expressions_use_every_field_operator_and_function() {
     assert_eq!(missing, Vec::<&str>::new());
     let simple = all.lines().filter(|line| *line == "ssl").count();
     assert!(simple < 600, "{simple} of 6000 expressions are the fallback");
+}
+
+/// A rule file, and requests that its rule `block` must refuse.
+fn assert_blocks(rules: &str, requests: &[Request]) {
+    let policy = compiled(rules).unwrap_or_else(|faults| panic!("{faults}"));
+    let mut scratch = Scratch::new();
+    for request in requests {
+        let facts = request.facts();
+        let decision = policy.decide(&facts, &mut scratch);
+        assert!(
+            matches!(decision.verdict, Verdict::Block { .. }),
+            "{rules}\n{request:?}"
+        );
+    }
+}
+
+#[test]
+fn a_header_name_is_found_in_any_case() {
+    let rule =
+        "[[rule]]\nid = \"block\"\naction = \"block\"\nexpression = 'has_key(http.request.headers, \"X-Debug\")'";
+    assert_blocks(rule, &[Request::get("/").header("x-debug", "1")]);
+}
+
+/// Hundreds of rules that share a literal: each pattern is found all the same, by whichever way leads to it.
+#[test]
+fn each_of_a_crowd_is_found() {
+    let rules = |expression: fn(usize) -> String| -> String {
+        let rule = |n| {
+            format!(
+                "[[rule]]\nid = \"r{n}\"\naction = \"block\"\nexpression = '{}'\n",
+                expression(n)
+            )
+        };
+        (0..60).map(rule).collect()
+    };
+    let agents: Vec<Request> = (0..60)
+        .map(|n| Request::get("/").header("user-agent", format!("Bot bot{n}é")))
+        .collect();
+    for expression in [
+        |n| format!(r#"http.user_agent matches "bot{n}[^0-9]""#),
+        |n| format!(r#"lower(http.user_agent) matches "bot{n}[^0-9]""#),
+        |n| format!(r#"http.user_agent matches "[a-z]{n}[^0-9]""#),
+        |n| format!(r#"http.user_agent matches "\b[a-z]+{n}é""#),
+        |n| format!(r#"http.user_agent strict wildcard "*b*o*t*{n}é""#),
+        |n| format!(r#"http.user_agent contains "bot{n}é""#),
+    ] as [fn(usize) -> String; 6]
+    {
+        assert_blocks(&rules(expression), &agents);
+    }
+}
+
+/// The example at the top of the module.
+#[test]
+fn the_example_is_compiled_as_the_documentation_says() {
+    let rules = r#"
+        [[rule]]
+        id = "a"
+        action = "block"
+        expression = 'ip.src in {203.0.113.0/24} and not ssl'
+        [[rule]]
+        id = "b"
+        action = "block"
+        expression = 'http.request.uri.path wildcard "/wp-*" and ip.src in {10.0.0.0/8}'
+        [[rule]]
+        id = "c"
+        action = "block"
+        expression = 'lower(http.user_agent) contains "sqlmap" or lower(http.user_agent) contains "nikto"'
+        [[rule]]
+        id = "d"
+        action = "log"
+        expression = 'not ip.src.country in {"DE" "AT"}'
+    "#;
+    let policy = compiled(rules).unwrap_or_else(|faults| panic!("{faults}"));
+    let plan = &policy.plan;
+    let guards: Vec<(String, &[Position])> = plan
+        .atoms
+        .iter()
+        .filter(|atom| !atom.guarded.is_empty())
+        .map(|atom| (atom.predicate.to_string(), &*atom.guarded))
+        .collect();
+    assert_eq!(
+        guards,
+        [
+            ("ip.src in {203.0.113.0/24}".to_owned(), &[0][..]),
+            (r#"http.request.uri.path wildcard "/wp-*""#.to_owned(), &[1]),
+            (r#"lower(http.user_agent) contains "sqlmap""#.to_owned(), &[2]),
+            (r#"lower(http.user_agent) contains "nikto""#.to_owned(), &[2]),
+        ]
+    );
+    assert_eq!(*plan.phase(Phase::Rule).always, [3]);
+    let subjects: Vec<&str> = plan.matchers.iter().map(|matcher| matcher.subject.as_str()).collect();
+    assert_eq!(subjects, ["ip.src", "http.request.uri.path", "http.user_agent"]);
 }
