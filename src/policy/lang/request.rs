@@ -150,12 +150,21 @@ fn thousandths(weight: &[u8]) -> u16 {
 
 /// `a=1&b=2` by pieces; a piece without `=` is a name with an empty value.
 fn pairs(text: &[u8], separator: u8) -> impl Iterator<Item = (&[u8], &[u8])> {
-    text.split(move |byte| *byte == separator)
-        .filter(|piece| !piece.trim_ascii().is_empty())
-        .map(|piece| match piece.iter().position(|byte| *byte == b'=') {
-            Some(at) => (&piece[..at], &piece[at + 1..]),
-            None => (piece, &[][..]),
-        })
+    let mut rest = Some(text);
+    let pieces = std::iter::from_fn(move || {
+        let text = rest?;
+        let (piece, after) = match memchr::memchr(separator, text) {
+            Some(at) => (&text[..at], Some(&text[at + 1..])),
+            None => (text, None),
+        };
+        rest = after;
+        Some(piece)
+    });
+    let filled = pieces.filter(|piece| !piece.trim_ascii().is_empty());
+    filled.map(|piece| match memchr::memchr(b'=', piece) {
+        Some(at) => (&piece[..at], &piece[at + 1..]),
+        None => (piece, &[][..]),
+    })
 }
 
 /// Whether a name as sent is the one asked for, as it stands or percent-decoded: applications decode before they look.

@@ -28,6 +28,14 @@ impl HostName {
 
     /// The name's one spelling, borrowed when it is written so.
     pub(in crate::policy) fn canonical(text: &str) -> Option<Cow<'_, str>> {
+        if is_plain(text) {
+            return Some(Cow::Borrowed(text));
+        }
+        Self::canonical_of_any(text)
+    }
+
+    /// The same for names of every kind.
+    fn canonical_of_any(text: &str) -> Option<Cow<'_, str>> {
         if let Some(rest) = text.strip_prefix('[') {
             let address: Ipv6Addr = rest.strip_suffix(']')?.parse().ok()?;
             return Some(Cow::Owned(format!("[{address}]")));
@@ -51,6 +59,21 @@ impl HostName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Whether it is a name in its one spelling, as nearly all are: lower-case labels, the last of which begins with a letter
+/// and so is no number.
+fn is_plain(text: &str) -> bool {
+    let mut label = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'.' if (1..=MAX_LABEL).contains(&(at - label)) => label = at + 1,
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => {}
+            _ => return false,
+        }
+    }
+    let last = text.get(label..).unwrap_or_default();
+    text.len() <= MAX_NAME && last.len() <= MAX_LABEL && last.starts_with(|c: char| c.is_ascii_lowercase())
 }
 
 fn is_label(label: &str) -> bool {
@@ -78,7 +101,8 @@ pub struct Host {
     /// What rules and sites see.
     pub name: HostName,
     port: Option<u16>,
-    authority: String,
+    /// Name and port, when there is a port.
+    with_port: Option<String>,
 }
 
 impl Host {
@@ -94,9 +118,11 @@ impl Host {
         if as_sent.contains('@') {
             return Err(Malformed::new("user information in the host"));
         }
-        let name_len = match as_sent.find(']') {
-            Some(bracket) => bracket + 1,
-            None => as_sent.find(':').unwrap_or(as_sent.len()),
+        let name_len = match memchr::memchr2(b']', b':', as_sent.as_bytes()) {
+            // The colons of an IPv6 address stand before its bracket.
+            Some(_) if as_sent.starts_with('[') => as_sent.find(']').map_or(0, |bracket| bracket + 1),
+            Some(end) => end,
+            None => as_sent.len(),
         };
         let (name, port) = as_sent.split_at(name_len);
         let name = HostName::parse(name).ok_or(INVALID)?;
@@ -105,11 +131,8 @@ impl Host {
             None if port.is_empty() => None,
             None => return Err(INVALID),
         };
-        let authority = match port {
-            Some(port) => format!("{name}:{port}"),
-            None => name.0.clone(),
-        };
-        Ok(Self { name, port, authority })
+        let with_port = port.map(|port| format!("{name}:{port}"));
+        Ok(Self { name, port, with_port })
     }
 
     /// The port that the client named.
@@ -120,7 +143,7 @@ impl Host {
     /// What the origin gets: the judged name, with the port that the client sent. Not the client's spelling: an origin to
     /// which `example.com.` or `EXAMPLE.com` is another virtual host would serve what was not judged.
     pub fn authority(&self) -> &str {
-        &self.authority
+        self.with_port.as_deref().unwrap_or(self.name.as_str())
     }
 }
 
@@ -136,5 +159,21 @@ pub fn ip_literal(name: &HostName) -> Option<IpAddr> {
     match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         Some(v6) => v6.parse().ok().map(IpAddr::V6),
         None => text.parse().ok().map(IpAddr::V4),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_plain_name_is_canonical(name in "[a-z0-9-]{0,3}(\\.[a-zA-Z0-9_-]{0,3}){0,3}|[a-z]{60,66}(\\.[a-z]{60,66}){0,4}") {
+            if is_plain(&name) {
+                prop_assert_eq!(HostName::canonical_of_any(&name), Some(Cow::Borrowed(name.as_str())));
+            }
+        }
     }
 }

@@ -28,9 +28,18 @@ impl Target {
     /// # Errors
     /// What is malformed or ambiguous, in a few words.
     pub fn parse(raw: &str, options: PathOptions) -> Result<Self, Malformed> {
-        let raw_path_len = raw.find('?').unwrap_or(raw.len());
+        let raw_path_len = memchr::memchr(b'?', raw.as_bytes()).unwrap_or(raw.len());
         let (raw_path, query) = raw.split_at(raw_path_len);
         check_query(query)?;
+        if path::is_plain(raw_path) {
+            return Ok(Self {
+                raw_path_len,
+                rewritten: None,
+                path_len: raw_path_len,
+                other_readings: Vec::new(),
+                raw: raw.to_owned(),
+            });
+        }
         let canonical = path::canonical(raw_path, options)?;
         let other_readings = readings::others(&canonical, options)?;
         let path_len = canonical.len();

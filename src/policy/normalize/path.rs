@@ -25,6 +25,18 @@ impl Default for PathOptions {
     }
 }
 
+/// Whether the path is canonical and has no other reading, as nearly all have: nothing in it is encoded, a parameter, or
+/// a segment that is empty or begins with a dot. One look at each byte tells.
+pub(super) fn is_plain(raw: &str) -> bool {
+    let mut last = 0;
+    let plain = raw.bytes().all(|byte| {
+        let follows = last == b'/' && matches!(byte, b'/' | b'.');
+        last = byte;
+        matches!(byte, b'!'..=b'~') && !matches!(byte, b'%' | b';' | b'\\' | b'#' | b'?') && !follows
+    });
+    plain && raw.starts_with('/')
+}
+
 /// The canonical form of `raw`, borrowed when it is that already.
 pub(super) fn canonical(raw: &str, options: PathOptions) -> Result<Cow<'_, str>, Malformed> {
     if !raw.starts_with('/') {
@@ -135,4 +147,26 @@ fn refuse_hidden_dot_segments(canonical: &str) -> Result<(), Malformed> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_plain_path_is_canonical_and_has_no_other_reading(
+            path in "(/[a-z./%;\\\\?#é~!-]{0,3}){0,5}",
+            keep_encoded_slashes: bool,
+            merge_slashes: bool,
+        ) {
+            let options = PathOptions { keep_encoded_slashes, merge_slashes };
+            if is_plain(&path) {
+                prop_assert_eq!(canonical(&path, options), Ok(Cow::Borrowed(path.as_str())));
+                prop_assert_eq!(readings::others(&path, options), Ok(Vec::new()));
+            }
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{ops::RangeInclusive, sync::Arc};
 
-use super::literals::{self, Alternative, Plain};
+use super::literals::{self, Alternative};
 use crate::policy::{
     lang::{
         Case,
@@ -72,10 +72,18 @@ pub(super) enum Sought {
     Listed(Arc<List>),
     /// It is one of these.
     Exactly(Vec<Box<[u8]>>),
-    /// It holds this part: in any case if the find is the proof, else as it is written.
-    Part(Box<[u8]>),
+    /// It holds one of these parts, and that is all there is to ask.
+    Parts(Vec<Part>),
     /// Each alternative is a set of literals of which it must hold one, letter case aside.
     OneOf(Vec<Alternative>, Pattern),
+}
+
+/// A part of a string.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) text: Vec<u8>,
+    /// Whether ASCII letters may stand there in either case.
+    pub(super) case: Case,
 }
 
 /// A pattern as a regular expression, for when no literal of its own leads to it.
@@ -87,8 +95,6 @@ pub(super) struct Pattern(pub(super) Option<String>);
 pub(super) enum Confirm {
     /// Nothing: the find is the proof.
     Sure,
-    /// Whether the literal stands there in the very case.
-    SameCase,
     /// Whether the string passes the atom's test.
     Test,
     /// The whole atom.
@@ -100,7 +106,7 @@ impl Clue {
     pub(super) fn is_scanned(&self) -> bool {
         match self {
             Self::Text(_, sought, _) | Self::Key(_, _, Some(sought), _) => match sought {
-                Sought::Part(_) | Sought::OneOf(..) => true,
+                Sought::Parts(_) | Sought::OneOf(..) => true,
                 Sought::Listed(_) | Sought::Exactly(_) => false,
             },
             Self::Address(_) | Self::Number(..) | Self::Key(_, _, None, _) => false,
@@ -246,13 +252,12 @@ fn sought_text(test: &Test, is_changed: bool) -> Option<(Sought, Confirm)> {
             (Sought::OneOf(vec![alternative], Pattern(None)), asked)
         }
         // Lower-case in a lowered text is there in any case.
-        Test::Contains(needle) if needle.any_case().is_some() => (part(needle.text())?, Confirm::Sure),
+        Test::Contains(needle) if needle.any_case().is_some() => parts([Part::of(needle.text(), Case::Insensitive)])?,
         Test::Contains(needle) if is_changed => (one_literal(needle.text())?, asked),
-        Test::Contains(needle) => (part(needle.text())?, Confirm::SameCase),
+        Test::Contains(needle) => parts([Part::of(needle.text(), Case::Sensitive)])?,
         Test::Matches(regex) if is_changed => (Sought::OneOf(literals::of_regex(regex.as_str()), Pattern(None)), asked),
-        Test::Matches(regex) => match literals::plain(regex.as_str()) {
-            Some(Plain::AsWritten(text)) => (part(&text)?, Confirm::SameCase),
-            Some(Plain::AnyCase(text)) => (part(&text)?, Confirm::Sure),
+        Test::Matches(regex) => match literals::parts(regex.as_str()).and_then(parts) {
+            Some(parts) => parts,
             None => {
                 let pattern = literals::is_scannable(regex.as_str()).then(|| regex.as_str().to_owned());
                 (
@@ -274,8 +279,20 @@ fn sought_text(test: &Test, is_changed: bool) -> Option<(Sought, Confirm)> {
     is_found.then_some(sought)
 }
 
-fn part(text: &[u8]) -> Option<Sought> {
-    (!text.is_empty()).then(|| Sought::Part(text.into()))
+/// Parts whose find is the proof. The empty one is everywhere, and leads nowhere.
+fn parts(parts: impl IntoIterator<Item = Part>) -> Option<(Sought, Confirm)> {
+    let parts: Vec<Part> = parts.into_iter().collect();
+    let all_tell = parts.iter().all(|part| !part.text.is_empty());
+    all_tell.then_some((Sought::Parts(parts), Confirm::Sure))
+}
+
+impl Part {
+    fn of(text: &[u8], case: Case) -> Self {
+        Self {
+            text: text.to_vec(),
+            case,
+        }
+    }
 }
 
 fn one_literal(text: &[u8]) -> Option<Sought> {

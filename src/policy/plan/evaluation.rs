@@ -101,8 +101,7 @@ impl Noted {
         };
         let holds = match lead.confirm {
             Confirm::Sure => true,
-            // The case was settled where the literal was found, unless the literals had no automaton.
-            Confirm::Test | Confirm::SameCase => {
+            Confirm::Test => {
                 // A pattern found a hundred times in a string is asked of it once.
                 let last = self.asked_of.get_mut(lead.atom.index());
                 if last.is_none_or(|last| std::mem::replace(last, serial) == serial) {

@@ -6,6 +6,9 @@ use regex_syntax::{
     hir::{Class, Hir, HirKind},
 };
 
+use super::clues::Part;
+use crate::policy::lang::Case;
+
 /// Strings in lower case, one of which occurs, letter case aside, in whatever matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Alternative(pub(super) Vec<Vec<u8>>);
@@ -20,7 +23,7 @@ impl Alternative {
 }
 
 /// How many strings a part of an expression may stand for and still be spelled out.
-const MAX_STRINGS: usize = 64;
+const MAX_STRINGS: usize = 128;
 /// How long a literal may be: a longer one tells no more.
 const MAX_LENGTH: usize = 64;
 
@@ -34,63 +37,68 @@ pub(super) fn of_regex(pattern: &str) -> Vec<Alternative> {
     found
 }
 
-/// An expression that is no more than a part to look for.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Plain {
-    /// In the case that it is written in.
-    AsWritten(Vec<u8>),
-    /// ASCII letters in any case.
-    AnyCase(Vec<u8>),
+/// The parts of which a text must hold one, and no more, to match; `None` if the expression says more than that.
+pub(super) fn parts(pattern: &str) -> Option<Vec<Part>> {
+    let hir = ParserBuilder::new().utf8(false).build().parse(pattern).ok()?;
+    let core = without_optional_ends(hir);
+    let of_case = |strings: Option<Vec<Vec<u8>>>, case| {
+        let strings = strings?.into_iter();
+        Some(strings.map(|text| Part { text, case }).collect())
+    };
+    of_case(exact(&core, &any_case), Case::Insensitive).or_else(|| of_case(exact(&core, &as_written), Case::Sensitive))
 }
 
-/// The text that the expression looks for, if it is that simple: no anchors, no choice but of letter case.
-pub(super) fn plain(pattern: &str) -> Option<Plain> {
-    let hir = ParserBuilder::new().utf8(false).build().parse(pattern).ok()?;
+/// What may be missing at an end of an expression that is looked for anywhere says nothing.
+fn without_optional_ends(hir: Hir) -> Hir {
+    let HirKind::Concat(parts) = hir.kind() else {
+        return hir;
+    };
+    let is_needed = |part: &Hir| !matches!(part.kind(), HirKind::Repetition(repetition) if repetition.min == 0);
+    let first = parts.iter().position(is_needed).unwrap_or(parts.len());
+    let last = parts.iter().rposition(is_needed).map_or(first, |last| last + 1);
+    Hir::concat(parts[first..last].to_vec())
+}
+
+/// All strings that match, if they are few and nothing else is asked of them.
+fn exact(hir: &Hir, characters: &dyn Fn(&Hir) -> Option<Vec<Vec<u8>>>) -> Option<Vec<Vec<u8>>> {
     match hir.kind() {
-        HirKind::Literal(literal) => Some(Plain::AsWritten(literal.0.to_vec())),
-        HirKind::Concat(parts) => {
-            let letters = parts.iter().map(any_case).collect::<Option<Vec<_>>>()?;
-            Some(Plain::AnyCase(letters.concat()))
+        HirKind::Empty => Some(vec![Vec::new()]),
+        HirKind::Literal(_) | HirKind::Class(_) => characters(hir),
+        HirKind::Capture(capture) => exact(&capture.sub, characters),
+        HirKind::Concat(parts) => parts
+            .iter()
+            .try_fold(vec![Vec::new()], |run, part| product(&run, &exact(part, characters)?)),
+        HirKind::Alternation(branches) => {
+            let branches = branches.iter().map(|branch| exact(branch, characters));
+            distinct(branches.collect::<Option<Vec<_>>>()?.concat())
         }
-        HirKind::Empty
-        | HirKind::Class(_)
-        | HirKind::Look(_)
-        | HirKind::Repetition(_)
-        | HirKind::Capture(_)
-        | HirKind::Alternation(_) => None,
+        HirKind::Look(_) | HirKind::Repetition(_) => None,
     }
 }
 
-/// A literal without letters, or a letter in both its cases and no other.
-fn any_case(hir: &Hir) -> Option<Vec<u8>> {
+/// The literal, or each character of the class.
+fn as_written(hir: &Hir) -> Option<Vec<Vec<u8>>> {
     match hir.kind() {
-        HirKind::Literal(literal) if !literal.0.iter().any(u8::is_ascii_alphabetic) => Some(literal.0.to_vec()),
-        HirKind::Class(class) => match single_bytes(class).as_slice() {
-            [upper, lower] if upper.is_ascii_uppercase() && lower.is_ascii_lowercase() => {
-                upper.eq_ignore_ascii_case(lower).then(|| vec![*lower])
-            }
-            _ => None,
-        },
+        HirKind::Literal(literal) => Some(vec![literal.0.to_vec()]),
+        HirKind::Class(class) => characters_of(class),
         _ => None,
     }
 }
 
-/// The ASCII characters of a class that has none but a few single ones, in order.
-fn single_bytes(class: &Class) -> Vec<u8> {
-    let ends: Vec<(u32, u32)> = match class {
-        Class::Unicode(class) => class
-            .iter()
-            .map(|range| (range.start().into(), range.end().into()))
-            .collect(),
-        Class::Bytes(class) => class
-            .iter()
-            .map(|range| (range.start().into(), range.end().into()))
-            .collect(),
+/// The same in lower case, if every ASCII letter is there in both its cases.
+fn any_case(hir: &Hir) -> Option<Vec<Vec<u8>>> {
+    let written = as_written(hir)?;
+    let has_both = |text: &Vec<u8>| match text.as_slice() {
+        [letter] if letter.is_ascii_alphabetic() => {
+            let is_other = |other: &Vec<u8>| other != text && other.eq_ignore_ascii_case(text);
+            written.iter().any(is_other)
+        }
+        text => !text.iter().any(u8::is_ascii_alphabetic),
     };
-    let single = ends
-        .into_iter()
-        .map(|(start, end)| u8::try_from(start).ok().filter(|_| start == end));
-    single.collect::<Option<_>>().unwrap_or_default()
+    if !written.iter().all(has_both) {
+        return None;
+    }
+    distinct(written.iter().map(|text| text.to_ascii_lowercase()).collect())
 }
 
 /// Whether the expression can share an automaton: one that asks for Unicode word boundaries would have it give up on every
@@ -183,33 +191,32 @@ fn strings(hir: &Hir) -> Option<Vec<Vec<u8>>> {
     }
 }
 
-/// The characters of a small class, `[Bb]` being one.
+/// The characters of a small class in lower case, `[Bb]` being one.
 fn of_class(class: &Class) -> Option<Vec<Vec<u8>>> {
-    const MAX_CHARACTERS: usize = 4;
-    let mut characters = Vec::new();
-    match class {
+    let characters = characters_of(class)?;
+    distinct(characters.iter().map(|c| c.to_ascii_lowercase()).collect())
+}
+
+/// The characters of a small class: a few letters in both cases and what folds to them, not all digits.
+fn characters_of(class: &Class) -> Option<Vec<Vec<u8>>> {
+    const MAX_CHARACTERS: usize = 8;
+    let count: usize = match class {
+        Class::Unicode(class) => class.iter().map(regex_syntax::hir::ClassUnicodeRange::len).sum(),
+        Class::Bytes(class) => class.iter().map(regex_syntax::hir::ClassBytesRange::len).sum(),
+    };
+    if !(1..=MAX_CHARACTERS).contains(&count) {
+        return None;
+    }
+    Some(match class {
         Class::Unicode(class) => {
-            for range in class.iter() {
-                for c in range.start()..=range.end() {
-                    characters.push(c.to_ascii_lowercase().to_string().into_bytes());
-                    if characters.len() > 2 * MAX_CHARACTERS {
-                        return None;
-                    }
-                }
-            }
+            let characters = class.iter().flat_map(|range| range.start()..=range.end());
+            characters.map(|c| c.to_string().into_bytes()).collect()
         }
         Class::Bytes(class) => {
-            for range in class.iter() {
-                for byte in range.start()..=range.end() {
-                    characters.push(vec![byte.to_ascii_lowercase()]);
-                    if characters.len() > 2 * MAX_CHARACTERS {
-                        return None;
-                    }
-                }
-            }
+            let bytes = class.iter().flat_map(|range| range.start()..=range.end());
+            bytes.map(|byte| vec![byte]).collect()
         }
-    }
-    distinct(characters).filter(|characters| (1..=MAX_CHARACTERS).contains(&characters.len()))
+    })
 }
 
 /// Every string of the one followed by every string of the other.
@@ -282,13 +289,40 @@ mod tests {
         }
     }
 
+    fn parts_of(pattern: &str) -> Option<(Vec<String>, Case)> {
+        let parts = parts(pattern)?;
+        let case = parts.first()?.case;
+        assert!(parts.iter().all(|part| part.case == case));
+        let texts = parts
+            .iter()
+            .map(|part| String::from_utf8_lossy(&part.text).into_owned());
+        Some((texts.collect(), case))
+    }
+
     #[test]
-    fn a_plain_text_is_recognized() {
-        assert_eq!(plain("Googlebot/"), Some(Plain::AsWritten(b"Googlebot/".to_vec())));
-        assert_eq!(plain(r"archive\.org"), Some(Plain::AsWritten(b"archive.org".to_vec())));
-        assert_eq!(plain("(?i)Nmap/"), Some(Plain::AnyCase(b"nmap/".to_vec())));
-        for pattern in ["^bot", "(?i)sk", "[ab]c", "a|b", "a+", "", "(bot)"] {
-            assert_eq!(plain(pattern), None, "{pattern}");
+    fn an_expression_that_only_looks_for_parts_is_recognized() {
+        for (pattern, expected, case) in [
+            ("Googlebot/", &["Googlebot/"][..], Case::Sensitive),
+            (r"archive\.org", &["archive.org"], Case::Sensitive),
+            ("(?i)Nmap/", &["nmap/"], Case::Insensitive),
+            ("[wW]get", &["Wget", "wget"], Case::Sensitive),
+            ("(foo|ba[rz])", &["bar", "baz", "foo"], Case::Sensitive),
+            ("(?i)[a-z]*(bot|crawler).*", &["bot", "crawler"], Case::Insensitive),
+            (
+                "(?i)sk",
+                &["sk", "s\u{212a}", "\u{17f}k", "\u{17f}\u{212a}"],
+                Case::Insensitive,
+            ),
+        ] {
+            let expected = expected.iter().map(|text| (*text).to_owned()).collect();
+            assert_eq!(parts_of(pattern), Some((expected, case)), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn an_expression_that_says_more_is_not() {
+        for pattern in ["^bot", "bot$", "a+", "[0-9]x", "a.b", r"\bbot", "(a|b*)c"] {
+            assert_eq!(parts_of(pattern), None, "{pattern}");
         }
     }
 

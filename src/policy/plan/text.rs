@@ -76,8 +76,8 @@ type CrowdId = usize;
 #[derive(Debug, Clone)]
 enum LiteralLead {
     Lead(Lead),
-    /// The literal must stand there in this case, and then the atom holds.
-    SameCase(AtomId, Box<[u8]>),
+    /// The literal must stand there in this case.
+    SameCase(Lead, Box<[u8]>),
 }
 
 /// What a search reuses from request to request.
@@ -183,11 +183,8 @@ fn find_literals(
         for lead in leads {
             match lead {
                 LiteralLead::Lead(lead) if !is_told => found(*lead),
-                LiteralLead::SameCase(atom, written) if text.get(start..start + written.len()) == Some(written) => {
-                    found(Lead {
-                        atom: *atom,
-                        confirm: Confirm::Sure,
-                    });
+                LiteralLead::SameCase(lead, written) if text.get(start..start + written.len()) == Some(written) => {
+                    found(*lead);
                 }
                 LiteralLead::Lead(_) | LiteralLead::SameCase(..) => {}
             }
@@ -203,7 +200,7 @@ fn find_expressions(scan: &ExpressionScan, leads: &[Lead], text: &[u8], found: &
             found(Lead {
                 atom: lead.atom,
                 confirm: match lead.confirm {
-                    Confirm::Test | Confirm::SameCase => Confirm::Sure,
+                    Confirm::Test => Confirm::Sure,
                     confirm @ (Confirm::Sure | Confirm::Atom) => confirm,
                 },
             });

@@ -6,9 +6,10 @@ use hashbrown::HashMap;
 
 use super::{CrowdId, ExpressionScan, Lead, LiteralLead, LiteralLeads, LiteralScan, TextMatcher};
 use crate::policy::{
+    lang::Case,
     list::{List, ListKind},
     plan::{
-        clues::{Confirm, Pattern, Sought},
+        clues::{Confirm, Part, Pattern, Sought},
         literals::Alternative,
     },
 };
@@ -18,7 +19,7 @@ use crate::policy::{
 pub(in crate::policy::plan) struct TextMatcherBuilder {
     whole: HashMap<Box<[u8]>, Vec<Lead>>,
     lists: Vec<(Arc<List>, Lead)>,
-    parts: Vec<(Box<[u8]>, Lead)>,
+    parts: Vec<(Part, Lead)>,
     sought: Vec<(Vec<Alternative>, Pattern, Lead)>,
 }
 
@@ -33,7 +34,7 @@ impl TextMatcherBuilder {
                 self.lists.push((list, lead));
             }
             Sought::Listed(list) => list.strings().for_each(|text| self.add_whole(text.into(), lead)),
-            Sought::Part(part) => self.parts.push((part, lead)),
+            Sought::Parts(parts) => self.parts.extend(parts.into_iter().map(|part| (part, lead))),
             Sought::OneOf(alternatives, pattern) => self.sought.push((alternatives, pattern, lead)),
         }
     }
@@ -114,16 +115,12 @@ impl Chosen {
         chosen
     }
 
-    fn add_part(&mut self, part: Box<[u8]>, lead: Lead) {
-        let is_caseless = !part.iter().any(u8::is_ascii_alphabetic);
-        let leads = self.literals.entry(part.to_ascii_lowercase()).or_default();
-        leads.push(match lead.confirm {
-            Confirm::SameCase if is_caseless => LiteralLead::Lead(Lead {
-                confirm: Confirm::Sure,
-                ..lead
-            }),
-            Confirm::SameCase => LiteralLead::SameCase(lead.atom, part),
-            Confirm::Sure | Confirm::Test | Confirm::Atom => LiteralLead::Lead(lead),
+    fn add_part(&mut self, Part { text, case }: Part, lead: Lead) {
+        let has_case = text.iter().any(u8::is_ascii_alphabetic);
+        let leads = self.literals.entry(text.to_ascii_lowercase()).or_default();
+        leads.push(match case {
+            Case::Sensitive if has_case => LiteralLead::SameCase(lead, text.into_boxed_slice()),
+            Case::Sensitive | Case::Insensitive => LiteralLead::Lead(lead),
         });
     }
 
@@ -177,9 +174,9 @@ impl LiteralLead {
     fn asked(&self) -> Lead {
         match self {
             Self::Lead(lead) => *lead,
-            Self::SameCase(atom, _) => Lead {
-                atom: *atom,
+            Self::SameCase(lead, _) => Lead {
                 confirm: Confirm::Atom,
+                ..*lead
             },
         }
     }
