@@ -170,7 +170,7 @@ pub(super) trait Witness {
     fn asked(&mut self, at: Position, rule: &Rule, matched: bool);
     /// Rules were not asked.
     fn left_out(&mut self, rules: &[Position], why: LeftOut);
-    /// A phase ended, or was left out.
+    /// A phase that has rules ended, or was left out.
     fn phase_ended(&mut self, _phase: Phase) {}
 }
 
@@ -211,7 +211,7 @@ impl Judge for Interpreting<'_> {
 
 /// Is told when phases end, to measure them: the policy itself has no clock.
 pub trait Laps {
-    /// The phase ended, or was left out.
+    /// The phase ended, or was left out. Phases without rules are not told.
     fn phase_ended(&mut self, phase: Phase);
 }
 
@@ -431,7 +431,9 @@ struct Walk<'w, J, W> {
 impl<J: Judge, W: Witness> Walk<'_, J, W> {
     /// The rule that blocks, if any does.
     fn all_phases(&mut self) -> Option<Position> {
-        Phase::ALL.into_iter().find_map(|phase| {
+        let policy = self.policy;
+        let with_rules = |phase: &Phase| !policy.order.phase(*phase).is_empty();
+        Phase::ALL.into_iter().filter(with_rules).find_map(|phase| {
             let mut rules = std::mem::take(&mut self.walking.rules);
             rules.clear();
             self.judge_candidates(phase, &mut rules);

@@ -14,7 +14,10 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 pub(super) use self::builder::TextMatcherBuilder;
-use self::{expression_scan::ExpressionScan, literal_scan::LiteralScan};
+use self::{
+    expression_scan::ExpressionScan,
+    literal_scan::{LiteralScan, Lowered},
+};
 use super::{atoms::AtomId, clues::Confirm};
 use crate::policy::{
     lang::{interpreter, types::Datum},
@@ -84,7 +87,7 @@ enum LiteralLead {
 #[derive(Debug, Default)]
 pub(super) struct TextScratch {
     /// The text in lower case.
-    lowered: Vec<u8>,
+    lowered: Lowered,
     /// How many strings were searched so far.
     serial: u64,
     /// For each crowd the last string in which its literal was found.
@@ -172,9 +175,7 @@ fn find_literals(
     found: &mut impl FnMut(Lead),
 ) {
     let mut lowered = std::mem::take(&mut scratch.lowered);
-    lowered.clear();
-    lowered.extend_from_slice(text);
-    lowered.make_ascii_lowercase();
+    lowered.set(text);
     scan.find(&lowered, |literal, start| {
         let Some(LiteralLeads { leads, crowd }) = leads.get(literal as usize) else {
             return;
