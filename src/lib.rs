@@ -45,6 +45,7 @@
 //! | refusal, reason | what a blocked client gets; its machine-readable cause |
 //! | reading | what an origin may make of a path; the decision is taken for each |
 //! | list | a named set that rules refer to as `$name` |
+//! | atom, clue, guard | a test of one value; what must be there for it to hold; the atoms that bring up a rule ([`policy::plan`]) |
 //! | snapshot | everything compiled from one load of the configuration |
 
 pub mod admin;

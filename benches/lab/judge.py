@@ -6,7 +6,7 @@ import statistics
 import subprocess
 
 from lab import machine
-from lab.rows import AT_LEAST, AT_MOST, BELOW, Row, Target, ratio
+from lab.rows import AT_LEAST, AT_MOST, BELOW, Row, Target, difference, ratio
 
 FIXTURES = pathlib.Path(__file__).parents[2] / "tests/fixtures/geo"
 
@@ -90,19 +90,24 @@ def listed_rows(series):
 
 def agent_rows(series, sources):
     real, invented = sources["patterns"], sources["invented_patterns"]
-    part = f"4. user agents: {real:,} real patterns and {invented:,} invented ones, the whole decide"
+    part = f"4. user agents: {real:,} real patterns and {invented:,} invented ones"
+    browsers, in_turn = series["agents/browsers/with"], series["agents/real_in_turn/with"]
+    no_browser, no_turn = series["agents/browsers/without"], series["agents/real_in_turn/without"]
     by_string = [statistics.median(rounds) for rounds in zip(*series["agents/each"], strict=True)]
     slowest = by_string.index(max(by_string))
+    of_slowest = [each[slowest] for each in series["agents/each"]]
     middle = [statistics.median(each) for each in series["agents/each"]]
     blocked = series["agents/real_blocked"][0]
+    name = f"slowest of {len(by_string)} real strings, {blocked} of which are blocked"
     return [
-        ns(part, "browsers, no match", series["agents/browsers/with"], Target(BELOW, 300)),
-        ns(part, "browsers, without any pattern", series["agents/browsers/without"]),
-        ns(part, f"slowest of {len(by_string)} real strings, {blocked} of which are blocked",
-           [each[slowest] for each in series["agents/each"]], Target(BELOW, 500)),
-        ns(part, "median of them", middle),
-        ns(part, "all of them in turn", series["agents/real_in_turn/with"], Target(BELOW, 500)),
-        ns(part, "all of them in turn, without any pattern", series["agents/real_in_turn/without"]),
+        difference(part, "the patterns alone, browsers, no match", "ns", browsers, no_browser, Target(BELOW, 300)),
+        ns(part, "the whole decide, browsers", browsers),
+        ns(part, "the whole decide, browsers, without any pattern", no_browser),
+        difference(part, f"the patterns alone, {name}", "ns", of_slowest, no_turn, Target(BELOW, 500)),
+        ns(part, f"the whole decide, {name}", of_slowest),
+        ns(part, "the whole decide, median of them", middle),
+        ns(part, "the whole decide, all of them in turn", in_turn),
+        ns(part, "the whole decide, all of them in turn, without any pattern", no_turn),
     ]
 
 
