@@ -14,6 +14,7 @@ pub mod format;
 mod ip_set;
 pub mod lang;
 pub mod list;
+mod literal_scan;
 pub mod network;
 pub mod normalize;
 pub mod phases;

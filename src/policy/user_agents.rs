@@ -5,10 +5,11 @@
 
 use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use bumpalo::Bump;
 
 use super::{
     fault::{Faults, Source},
+    literal_scan::{LiteralScan, Lowered},
     table::{self, Table},
 };
 
@@ -74,7 +75,7 @@ impl Category {
 /// The catalogue, compiled.
 #[derive(Debug)]
 pub struct Catalogue {
-    literals: AhoCorasick,
+    literals: LiteralScan,
     categories: Vec<Category>,
 }
 
@@ -88,21 +89,25 @@ impl Catalogue {
         &SHIPPED
     }
 
-    fn compile(agents: &[Agent]) -> Result<Self, aho_corasick::BuildError> {
-        let literals = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .match_kind(MatchKind::Standard)
-            .build(agents.iter().map(|agent| agent.contains.as_bytes()))?;
+    fn compile(agents: &[Agent]) -> Option<Self> {
+        let texts = agents
+            .iter()
+            .map(|agent| agent.contains.to_ascii_lowercase().into_bytes());
         let categories = agents.iter().map(|agent| agent.category).collect();
-        Ok(Self { literals, categories })
+        Some(Self {
+            literals: LiteralScan::new(texts.collect())?,
+            categories,
+        })
     }
 
     /// The category of a `User-Agent` as sent; `None` when the catalogue does not know it.
-    pub fn category(&self, user_agent: &[u8]) -> Option<Category> {
-        self.literals
-            .find_overlapping_iter(user_agent)
-            .filter_map(|found| self.categories.get(found.pattern().as_usize()).copied())
-            .min()
+    pub fn category(&self, user_agent: &[u8], arena: &Bump) -> Option<Category> {
+        let mut first = None;
+        self.literals.find(&Lowered::in_arena(user_agent, arena), |literal, _| {
+            let category = self.categories.get(literal as usize).copied();
+            first = [first, category].into_iter().flatten().min();
+        });
+        first
     }
 }
 
@@ -163,7 +168,7 @@ mod tests {
 
     fn category(user_agent: &str) -> Option<&'static str> {
         Catalogue::shipped()
-            .category(user_agent.as_bytes())
+            .category(user_agent.as_bytes(), &Bump::new())
             .map(Category::as_str)
     }
 

@@ -484,7 +484,7 @@ pub static ALL: &[Field] = &[
             "portcullis.user_agent.category",
             &[Fact::Header("user-agent")],
             |input| {
-                let category = Catalogue::shipped().category(input.first_header(header::USER_AGENT));
+                let category = Catalogue::shipped().category(input.first_header(header::USER_AGENT), input.arena);
                 text(category.map_or("", Category::as_str))
             },
         )

@@ -7,21 +7,18 @@
 
 mod builder;
 mod expression_scan;
-mod literal_scan;
 
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 
 pub(super) use self::builder::TextMatcherBuilder;
-use self::{
-    expression_scan::ExpressionScan,
-    literal_scan::{LiteralScan, Lowered},
-};
+use self::expression_scan::ExpressionScan;
 use super::{atoms::AtomId, clues::Confirm};
 use crate::policy::{
     lang::{interpreter, types::Datum},
     list::List,
+    literal_scan::{LiteralScan, Lowered},
 };
 
 /// An atom that a find leads to, and what remains to be asked.
@@ -87,7 +84,7 @@ enum LiteralLead {
 #[derive(Debug, Default)]
 pub(super) struct TextScratch {
     /// The text in lower case.
-    lowered: Lowered,
+    lowered: Vec<u8>,
     /// How many strings were searched so far.
     serial: u64,
     /// For each crowd the last string in which its literal was found.
@@ -174,8 +171,8 @@ fn find_literals(
     scratch: &mut TextScratch,
     found: &mut impl FnMut(Lead),
 ) {
-    let mut lowered = std::mem::take(&mut scratch.lowered);
-    lowered.set(text);
+    let mut buffer = std::mem::take(&mut scratch.lowered);
+    let lowered = Lowered::in_buffer(text, &mut buffer);
     scan.find(&lowered, |literal, start| {
         let Some(LiteralLeads { leads, crowd }) = leads.get(literal as usize) else {
             return;
@@ -191,7 +188,7 @@ fn find_literals(
             }
         }
     });
-    scratch.lowered = lowered;
+    scratch.lowered = buffer;
 }
 
 /// What the automaton says is the outcome of a test; where it gives up, each test is asked.

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::{CrowdId, ExpressionScan, Lead, LiteralLead, LiteralLeads, LiteralScan, TextMatcher};
+use super::{CrowdId, ExpressionScan, Lead, LiteralLead, LiteralLeads, TextMatcher};
 use crate::policy::{
     lang::Case,
     list::{List, ListKind},
+    literal_scan::LiteralScan,
     plan::{
         clues::{Confirm, Part, Pattern, Sought},
         literals::Alternative,

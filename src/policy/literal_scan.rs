@@ -11,6 +11,7 @@
 //! and two, in passes of their own; shorter ones, and those whose grams too many others have, are left to an automaton.
 
 use aho_corasick::{AhoCorasick, MatchKind, packed};
+use bumpalo::Bump;
 use hashbrown::{HashMap, HashSet};
 
 /// Literals to look for, each with a number.
@@ -65,7 +66,7 @@ impl<W> Rare<W> {
         }
     }
 
-    fn may_hold(&self, text: &Lowered) -> bool {
+    fn may_hold(&self, text: &Lowered<'_>) -> bool {
         self.any.as_ref().is_none_or(|any| any.find(text.bytes()).is_some())
     }
 }
@@ -96,7 +97,7 @@ impl LiteralScan {
     }
 
     /// Tells every place at which a literal begins in the text.
-    pub(super) fn find(&self, text: &Lowered, mut found: impl FnMut(LiteralId, usize)) {
+    pub(super) fn find(&self, text: &Lowered<'_>, mut found: impl FnMut(LiteralId, usize)) {
         self.find_by(&self.quads, text, &mut found);
         self.find_by(&self.triples, text, &mut found);
         if !self.pairs.way.is_empty() && self.pairs.may_hold(text) {
@@ -115,7 +116,7 @@ impl LiteralScan {
     fn find_by<const BYTES: usize>(
         &self,
         table: &GramTable<BYTES>,
-        text: &Lowered,
+        text: &Lowered<'_>,
         found: &mut impl FnMut(LiteralId, usize),
     ) {
         if table.is_empty() {
@@ -139,7 +140,7 @@ impl LiteralScan {
         table: &GramTable<BYTES>,
         quad: Gram,
         at: usize,
-        text: &Lowered,
+        text: &Lowered<'_>,
         found: &mut impl FnMut(LiteralId, usize),
     ) {
         if table.may_hold(quad) {
@@ -177,11 +178,11 @@ impl LiteralScan {
     }
 }
 
-/// A text with its ASCII letters in lower case. Kept from text to text.
-#[derive(Debug, Default)]
-pub(super) struct Lowered {
+/// A text with its ASCII letters in lower case.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lowered<'b> {
     /// The text, and some zeros, so that grams can be read eight bytes at a time.
-    padded: Vec<u8>,
+    padded: &'b [u8],
     len: usize,
 }
 
@@ -189,13 +190,29 @@ pub(super) struct Lowered {
 const READ_BYTES: usize = 8;
 const STEP_BYTES: usize = 6;
 
-impl Lowered {
-    pub(super) fn set(&mut self, text: &[u8]) {
-        self.padded.clear();
-        self.padded.extend_from_slice(text);
-        self.padded.make_ascii_lowercase();
-        self.padded.extend_from_slice(&[0; READ_BYTES]);
-        self.len = text.len();
+impl<'b> Lowered<'b> {
+    /// A copy in a buffer that is kept from text to text.
+    pub(super) fn in_buffer(text: &[u8], buffer: &'b mut Vec<u8>) -> Self {
+        buffer.clear();
+        buffer.extend_from_slice(text);
+        buffer.make_ascii_lowercase();
+        buffer.extend_from_slice(&[0; READ_BYTES]);
+        Self {
+            padded: buffer,
+            len: text.len(),
+        }
+    }
+
+    /// A copy in an arena.
+    pub(super) fn in_arena(text: &[u8], arena: &'b Bump) -> Self {
+        let padding = std::iter::repeat_n(0, READ_BYTES);
+        let copy = bumpalo::collections::Vec::from_iter_in(text.iter().copied().chain(padding), arena);
+        let padded = copy.into_bump_slice_mut();
+        padded.make_ascii_lowercase();
+        Self {
+            padded,
+            len: text.len(),
+        }
     }
 
     fn bytes(&self) -> &[u8] {
@@ -340,8 +357,8 @@ mod tests {
     fn found(literals: &[Vec<u8>], text: &[u8]) -> Vec<(LiteralId, usize)> {
         let scan = LiteralScan::new(literals.to_vec()).expect("few literals");
         let mut found = Vec::new();
-        let mut lowered = Lowered::default();
-        lowered.set(text);
+        let arena = Bump::new();
+        let lowered = Lowered::in_arena(text, &arena);
         scan.find(&lowered, |literal, start| found.push((literal, start)));
         found.sort_unstable();
         found
