@@ -249,7 +249,7 @@ fn check_tells_what_the_rules_were_compiled_to() {
             "atoms    3 different tests, of which 1 bring up rules when they hold",
             lines[2],
             "",
-            "matcher  holds                             memory",
+            "matcher  holds                           memory",
             lines[5],
             "",
             "asked of every request, since nothing in them can be looked up",
@@ -258,7 +258,7 @@ fn check_tells_what_the_rules_were_compiled_to() {
     );
     assert!(lines[2].starts_with("memory   rules "), "{text}");
     assert!(
-        lines[5].starts_with("ip.src   1 IPv4 networks, 1 IPv6 networks"),
+        lines[5].starts_with("ip.src   1 IPv4 network, 1 IPv6 network"),
         "{text}"
     );
 }

@@ -30,7 +30,10 @@ pub(super) fn text(snapshot: &Snapshot) -> String {
     matchers(&mut text, &stats);
     if !lists.is_empty() {
         let rows = lists.iter().map(|list| {
-            let entries = format!("{} entries", grouped(list.len()));
+            let entries = match list.len() {
+                1 => "1 entry".to_owned(),
+                entries => format!("{} entries", grouped(entries)),
+            };
             (format!("${}", list.name()), entries, bytes(list.memory()))
         });
         table(&mut text, "list", rows.collect());
@@ -68,10 +71,7 @@ fn summary(text: &mut String, stats: &PlanStats, lists: &[&std::sync::Arc<List>]
 
 fn matchers(text: &mut String, stats: &PlanStats) {
     let rows = stats.matchers.iter().map(|matcher| {
-        let holds = matcher
-            .holds
-            .iter()
-            .map(|held| format!("{} {}", grouped(held.count), held.what));
+        let holds = matcher.holds.iter().map(|held| counted(held.count, held.what));
         (
             matcher.subject.clone(),
             holds.collect::<Vec<_>>().join(", "),
@@ -116,6 +116,16 @@ fn always_asked(text: &mut String, stats: &PlanStats) {
         let (id, place, because) = (&rule.id, &rule.place, printable(&rule.because));
         let _ = writeln!(text, "{id:name$}  {place}  {because}");
     }
+}
+
+/// `1 literal`, `2 literals`
+fn counted(count: usize, plural: &str) -> String {
+    let what = if count == 1 {
+        plural.trim_end_matches('s')
+    } else {
+        plural
+    };
+    format!("{} {what}", grouped(count))
 }
 
 /// `1.5 MiB`
