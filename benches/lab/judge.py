@@ -50,7 +50,6 @@ def mixed_rows(series):
     found = [ns(part, "building facts alone", series["facts"])]
     for count, rounds in whole.items():
         found.append(ns(part, f"decide alone, {count:,} rules", series[f"decide/{count}"]))
-        # What the goal calls about 1 µs.
         target = Target(AT_MOST, 1000) if count == 10_000 else None
         found.append(ns(part, f"from the head to the decision, {count:,} rules", rounds, target))
     found.append(ratio(part, "10,000 rules against 1,000", whole[10_000], whole[1000], Target(AT_MOST, 2)))

@@ -131,7 +131,10 @@ fn read(paths: &[PathBuf]) -> Result<Vec<Arc<Source>>, Vec<Fault>> {
 
 fn input() -> Result<Arc<Source>, Vec<Fault>> {
     let mut text = String::new();
-    match io::stdin().lock().take(LARGEST).read_to_string(&mut text) {
+    match io::stdin().lock().take(LARGEST + 1).read_to_string(&mut text) {
+        Ok(read) if u64::try_from(read).is_ok_and(|read| read > LARGEST) => Err(vec![Fault::without_place(format!(
+            "standard input is longer than {LARGEST} bytes"
+        ))]),
         Ok(_) => Ok(Source::new("<stdin>", text)),
         Err(error) => Err(vec![Fault::without_place(format!(
             "cannot read standard input: {error}"

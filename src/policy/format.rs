@@ -28,13 +28,31 @@ const INDENT: &str = "    ";
 /// # Errors
 /// What is wrong with its syntax, that of its expressions included.
 pub fn format(source: &Arc<Source>) -> Result<String, Vec<Fault>> {
-    let windows = source
-        .text
-        .find('\n')
-        .is_some_and(|at| source.text[..at].ends_with('\r'));
+    let (ends, of_windows) = (source.text.matches('\n').count(), source.text.matches("\r\n").count());
+    if of_windows > 0 && of_windows < ends {
+        return Err(vec![mixed_line_ends(source)]);
+    }
+    let windows = of_windows > 0;
     let unix = Source::new(source.name.clone(), source.text.replace("\r\n", "\n"));
     let text = format_unix(&unix)?;
     Ok(if windows { text.replace('\n', "\r\n") } else { text })
+}
+
+/// A string over several lines holds its line ends: making them alike would change what it says.
+fn mixed_line_ends(source: &Arc<Source>) -> Fault {
+    let first = source.text.find('\n').unwrap_or(0);
+    let is_windows = source.text[..first].ends_with('\r');
+    let mut lines = source.text.match_indices('\n').map(|(at, _)| at);
+    let other = lines
+        .find(|at| source.text[..*at].ends_with('\r') != is_windows)
+        .unwrap_or(first);
+    let start = source.text[..other].rfind('\n').map_or(0, |before| before + 1);
+    Fault::error(
+        Place::new(source, start..other),
+        "this line ends otherwise than those before it",
+    )
+    .expected("expected all lines to end alike: in a line feed, or in CR and LF")
+    .help("save the file with one kind of line ends")
 }
 
 fn format_unix(source: &Arc<Source>) -> Result<String, Vec<Fault>> {

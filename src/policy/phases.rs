@@ -140,7 +140,7 @@ impl Scratch {
 
 /// Empties an arena. One that a request made large does not stay so: nobody makes a gateway grow by sending every worker one
 /// such request.
-fn reuse(arena: &mut Bump) {
+pub(super) fn reuse(arena: &mut Bump) {
     const KEPT_BYTES: usize = 1 << 20;
     if arena.allocated_bytes() > KEPT_BYTES {
         *arena = Bump::with_capacity(ARENA_BYTES);

@@ -1,6 +1,6 @@
 //! Our catalogue of programs that announce themselves: which category a `User-Agent` belongs to.
 //!
-//! The entries are data (`user_agents.toml`, with its date and sources), compiled once into one automaton. A user agent is
+//! The entries are data (`user_agents.toml`, with its date and sources), compiled once into one scan. A user agent is
 //! what the client says it is: a category is good for refusing those who say so, never for letting anyone in.
 
 use std::sync::LazyLock;

@@ -232,6 +232,7 @@ impl Checker<'_> {
                     );
                 }
                 let literal = self.single(operator, right)?;
+                self.ordered(relation, scalar, operator, &literal)?;
                 let compared = self.literal(&literal, scalar)?;
                 if matches!(relation, Relation::Equal | Relation::NotEqual) {
                     self.possible(sort, &compared, &literal)?;
@@ -252,6 +253,27 @@ impl Checker<'_> {
                 let literal = self.single(operator, right)?;
                 self.text_test(operator.node, &literal, sort)
             }
+        }
+    }
+
+    /// Records a fault for a string that is to be less or more than a number: strings are compared byte by byte, and
+    /// "99" would be more than "100".
+    fn ordered(
+        &mut self,
+        relation: Relation,
+        scalar: Scalar,
+        operator: &At<Operator>,
+        literal: &At<Written>,
+    ) -> Option<()> {
+        let is_order = !matches!(relation, Relation::Equal | Relation::NotEqual);
+        match &literal.node {
+            Written::Word(word) if is_order && scalar == Scalar::String && literals::parse_int(word).is_some() => self
+                .fault(
+                    Diagnostic::new(operator.span.clone(), "a string is compared with a number")
+                        .expected("strings are compared byte by byte: \"99\" is more than \"100\"")
+                        .help("compare its length, `len(…)`, or say with `matches` how the number is written: `matches \"^[0-9]{4,}$\"`"),
+                ),
+            Written::Word(_) | Written::Text { .. } => Some(()),
         }
     }
 

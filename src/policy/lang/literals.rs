@@ -128,10 +128,17 @@ pub(super) fn regex(literal: &At<Literal>) -> Result<Regex, Diagnostic> {
         );
     }
     RegexBuilder::new(&pattern)
+        .unicode(is_unicode(&pattern))
         .size_limit(REGEX_SIZE_LIMIT)
         .dfa_size_limit(REGEX_CACHE_LIMIT)
         .build()
         .map_err(|error| regex_fault(literal, &pattern, &error))
+}
+
+/// Whether a regular expression is about characters rather than bytes (as on Cloudflare, those of ASCII alone are about
+/// bytes): a `.` that does not match a byte which is no character would let `evil\xffbot` past `evil.bot`.
+pub(in crate::policy) fn is_unicode(pattern: &str) -> bool {
+    !pattern.is_ascii()
 }
 
 fn regex_fault(literal: &At<Literal>, pattern: &str, error: &regex::Error) -> Diagnostic {
@@ -140,14 +147,16 @@ fn regex_fault(literal: &At<Literal>, pattern: &str, error: &regex::Error) -> Di
             literal.span.clone(),
             "this regular expression is too large when compiled",
         )
-        .help("lower its repetition counts, or begin it with `(?-u)` so that classes such as \\w hold ASCII only");
+        .help("lower its repetition counts");
     };
     let reason = report.lines().last().unwrap_or("").trim_start_matches("error: ");
     let fault = Diagnostic::new(
         regex_place(literal, pattern, report).unwrap_or_else(|| literal.span.clone()),
         format!("not a regular expression: {reason}"),
     );
-    if reason.contains("look-around") || reason.contains("backreferences") {
+    if reason.contains("Unicode not allowed") {
+        fault.help("expressions are about bytes: begin this one with `(?u)` to have it read characters")
+    } else if reason.contains("look-around") || reason.contains("backreferences") {
         fault.help("this engine takes linear time and has neither look-around nor backreferences: use `and`, `not` and several conditions")
     } else {
         fault

@@ -18,7 +18,7 @@ pub mod functions;
 mod impossible;
 pub(super) mod interpreter;
 mod lexer;
-mod literals;
+pub(super) mod literals;
 mod mistakes;
 mod needle;
 mod parser;

@@ -394,3 +394,21 @@ fn what_is_printed_nests_no_deeper_than_what_is_read() {
     let again = Expression::compile(printed.as_str(), &Environment::new(&lists));
     assert_eq!(again, Ok(printed));
 }
+
+#[test]
+fn regular_expressions_are_about_bytes_unless_they_name_other_characters() {
+    let lists = Lists::new();
+    let environment = Environment::new(&lists);
+    let matches = |agent: &[u8], pattern: &str| {
+        let text = format!("http.user_agent matches {}", quoted_regex(pattern));
+        let expression = Expression::compile(&text, &environment).expect("an expression");
+        let request = Request::get("/").header("user-agent", agent);
+        expression.matches(&request.facts(), "/")
+    };
+    assert!(matches(b"sqlmap\xffscan", "sqlmap.scan"));
+    assert!(matches(b"a\xffb", "[^ -~]"));
+    assert!(!matches("é".as_bytes(), "^.$"));
+    assert!(matches("é".as_bytes(), "(?u)^.$"));
+    assert!(matches("É".as_bytes(), "(?i)é"));
+    assert!(!matches("\u{212a}".as_bytes(), "(?i)^k$"));
+}

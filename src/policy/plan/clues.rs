@@ -259,7 +259,7 @@ fn sought_text(test: &Test, is_changed: bool) -> Option<(Sought, Confirm)> {
         Test::Matches(regex) => match literals::parts(regex.as_str()).and_then(parts) {
             Some(parts) => parts,
             None => {
-                let pattern = literals::is_scannable(regex.as_str()).then(|| regex.as_str().to_owned());
+                let pattern = literals::is_scannable(regex.as_str()).then(|| literals::in_its_mode(regex.as_str()));
                 (
                     Sought::OneOf(literals::of_regex(regex.as_str()), Pattern(pattern)),
                     asked,

@@ -1,5 +1,7 @@
 //! A request put to the plan: what the matchers tell of it, which rules that brings up, and whether they match.
 
+use bumpalo::Bump;
+
 use super::{
     Plan,
     atoms::{AtomId, Node},
@@ -17,7 +19,7 @@ use crate::policy::{
         request::Input,
         types::Datum,
     },
-    phases::{Position, phase_index},
+    phases::{Position, phase_index, reuse},
     rule::Phase,
 };
 
@@ -27,6 +29,8 @@ use crate::policy::{
 pub(in crate::policy) struct Answers {
     noted: Noted,
     scratch: KeyScratch,
+    /// Where values live while one atom is asked: those of a thousand atoms do not pile up.
+    values: Bump,
 }
 
 #[derive(Debug, Default)]
@@ -87,7 +91,7 @@ impl Noted {
     }
 
     /// Takes what a matcher tells, and asks what remains to be asked.
-    fn told(&mut self, plan: &Plan, input: &Input<'_>, told: Told<'_>) {
+    fn told(&mut self, plan: &Plan, input: &Input<'_>, values: &mut Bump, told: Told<'_>) {
         let Find { lead, text, serial } = match told {
             Told::Holds(atom) => return self.holds(plan, atom),
             Told::Found(find) => find,
@@ -110,7 +114,7 @@ impl Noted {
                 test_of(&atom.predicate).is_some_and(|test| interpreter::test(test, &Datum::Text(text)))
             }
             Confirm::Atom => {
-                let holds = interpreter::holds(&atom.predicate, input);
+                let holds = ask(&atom.predicate, input, values);
                 self.note(lead.atom, holds);
                 holds
             }
@@ -119,6 +123,18 @@ impl Noted {
             self.holds(plan, lead.atom);
         }
     }
+}
+
+/// What the interpreter says of an atom.
+fn ask(predicate: &Predicate, input: &Input<'_>, values: &mut Bump) -> bool {
+    reuse(values);
+    interpreter::holds(
+        predicate,
+        &Input {
+            arena: values,
+            ..*input
+        },
+    )
 }
 
 fn grow<T: Clone + Default>(notes: &mut Vec<T>, len: usize) {
@@ -214,7 +230,7 @@ impl<'r> Asking<'r> {
             return T::known(self.answers.noted.answer(id).unwrap_or(false));
         }
         let known = self.answers.noted.answer(id).unwrap_or_else(|| {
-            let holds = interpreter::holds(&atom.predicate, &self.input);
+            let holds = ask(&atom.predicate, &self.input, &mut self.answers.values);
             self.answers.noted.note(id, holds);
             holds
         });
@@ -223,13 +239,14 @@ impl<'r> Asking<'r> {
 
     /// Asks a matcher, unless it was asked before.
     fn ask_matcher(&mut self, id: MatcherId) {
-        let (plan, Answers { noted, scratch }) = (self.plan, &mut *self.answers);
+        let Answers { noted, scratch, values } = &mut *self.answers;
+        let plan = self.plan;
         let (Some(last), Some(matcher)) = (noted.matchers.get_mut(id), plan.matchers.get(id)) else {
             return;
         };
         if std::mem::replace(last, noted.walk) == noted.walk {
             return;
         }
-        matcher.find(&self.input, scratch, |told| noted.told(plan, &self.input, told));
+        matcher.find(&self.input, scratch, |told| noted.told(plan, &self.input, values, told));
     }
 }

@@ -34,7 +34,8 @@ pub(super) enum Settled {
 /// What is known of atoms when guards are chosen.
 pub(super) struct Choice<'c> {
     pub(super) atoms: &'c Atoms,
-    pub(super) clues: &'c [Option<Clue>],
+    /// How often each atom is expected to hold; `None`: nothing leads to it.
+    pub(super) frequencies: Vec<Option<usize>>,
 }
 
 /// A possible guard, with how often it is expected to hold where it should not.
@@ -45,7 +46,14 @@ struct Candidate {
     is_whole: bool,
 }
 
-impl Choice<'_> {
+impl<'c> Choice<'c> {
+    pub(super) fn new(atoms: &'c Atoms, clues: &[Option<Clue>]) -> Self {
+        Self {
+            atoms,
+            frequencies: clues.iter().map(|clue| clue.as_ref().map(frequency)).collect(),
+        }
+    }
+
     /// The guard that holds least often.
     pub(super) fn guard(&self, node: &Node) -> Guard {
         let candidates = match node {
@@ -83,10 +91,10 @@ impl Choice<'_> {
                 is_whole: true,
             }),
             Node::Atom(atom) => {
-                let clue = self.clues.get(atom.index())?.as_ref()?;
+                let frequency = (*self.frequencies.get(atom.index())?)?;
                 Some(Candidate {
                     atoms: vec![*atom],
-                    cost: frequency(clue) * self.atoms.uses(*atom),
+                    cost: frequency * self.atoms.uses(*atom),
                     is_whole: true,
                 })
             }

@@ -7,7 +7,7 @@ use regex_syntax::{
 };
 
 use super::clues::Part;
-use crate::policy::lang::Case;
+use crate::policy::lang::{Case, literals::is_unicode};
 
 /// Strings in lower case, one of which occurs, letter case aside, in whatever matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,11 +27,25 @@ const MAX_STRINGS: usize = 128;
 /// How long a literal may be: a longer one tells no more.
 const MAX_LENGTH: usize = 64;
 
+/// The expression as the interpreter reads it.
+fn parsed(pattern: &str) -> Option<Hir> {
+    let mut builder = ParserBuilder::new();
+    builder.unicode(is_unicode(pattern)).utf8(false);
+    builder.build().parse(pattern).ok()
+}
+
+/// The same expression for an automaton that reads those of others as well.
+pub(super) fn in_its_mode(pattern: &str) -> String {
+    match is_unicode(pattern) {
+        true => pattern.to_owned(),
+        false => format!("(?-u){pattern}"),
+    }
+}
+
 /// The sets of literals of a regular expression, each sufficient alone; none if it can match without any.
 pub(super) fn of_regex(pattern: &str) -> Vec<Alternative> {
-    let parsed = ParserBuilder::new().utf8(false).build().parse(pattern);
     let mut found = Vec::new();
-    if let Ok(hir) = parsed {
+    if let Some(hir) = parsed(pattern) {
         gather(&hir, &mut found);
     }
     found
@@ -39,7 +53,7 @@ pub(super) fn of_regex(pattern: &str) -> Vec<Alternative> {
 
 /// The parts of which a text must hold one, and no more, to match; `None` if the expression says more than that.
 pub(super) fn parts(pattern: &str) -> Option<Vec<Part>> {
-    let hir = ParserBuilder::new().utf8(false).build().parse(pattern).ok()?;
+    let hir = parsed(pattern)?;
     let core = without_optional_ends(hir);
     let of_case = |strings: Option<Vec<Vec<u8>>>, case| {
         let strings = strings?.into_iter();
@@ -104,8 +118,7 @@ fn any_case(hir: &Hir) -> Option<Vec<Vec<u8>>> {
 /// Whether the expression can share an automaton: one that asks for Unicode word boundaries would have it give up on every
 /// text that is not ASCII.
 pub(super) fn is_scannable(pattern: &str) -> bool {
-    let parsed = ParserBuilder::new().utf8(false).build().parse(pattern);
-    parsed.is_ok_and(|hir| !hir.properties().look_set().contains_word_unicode())
+    parsed(pattern).is_some_and(|hir| !hir.properties().look_set().contains_word_unicode())
 }
 
 /// Adds every set that the expression needs.
@@ -309,7 +322,7 @@ mod tests {
             ("(foo|ba[rz])", &["bar", "baz", "foo"], Case::Sensitive),
             ("(?i)[a-z]*(bot|crawler).*", &["bot", "crawler"], Case::Insensitive),
             (
-                "(?i)sk",
+                "(?u)(?i)sk",
                 &["sk", "s\u{212a}", "\u{17f}k", "\u{17f}\u{212a}"],
                 Case::Insensitive,
             ),
@@ -329,6 +342,6 @@ mod tests {
     #[test]
     fn letters_that_fold_to_others_are_not_lost() {
         // U+017F and U+212A are an s and a k when case is ignored.
-        assert_eq!(sets("(?i)sk"), [["sk", "s\u{212a}", "\u{17f}k", "\u{17f}\u{212a}"]]);
+        assert_eq!(sets("(?u)(?i)sk"), [["sk", "s\u{212a}", "\u{17f}k", "\u{17f}\u{212a}"]]);
     }
 }

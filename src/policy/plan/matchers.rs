@@ -33,7 +33,7 @@ pub(super) struct Matcher {
 enum MatcherKind {
     Addresses(Addresses),
     Numbers(Numbers),
-    Text(Value, TextMatcher),
+    Text(Value, Box<TextMatcher>),
     Keys(KeyTable),
 }
 
@@ -216,7 +216,7 @@ impl MatchersBuilder {
             add(id, subject, MatcherKind::Numbers(numbers.build(value)));
         }
         for (subject, (id, value, text)) in self.texts {
-            add(id, subject, MatcherKind::Text(value, text.build(&mut crowds)));
+            add(id, subject, MatcherKind::Text(value, Box::new(text.build(&mut crowds))));
         }
         for (map, (id, keys)) in self.keys {
             add(

@@ -109,10 +109,7 @@ impl Plan {
             .map(|rule| rule.enabled.then(|| atoms.lower(rule.expression.root())));
         let nodes: Vec<Option<Node>> = enabled.collect();
         let clues: Vec<Option<Clue>> = atoms.iter().map(|(_, predicate)| Clue::of(predicate)).collect();
-        let choice = Choice {
-            atoms: &atoms,
-            clues: &clues,
-        };
+        let choice = Choice::new(&atoms, &clues);
         let guards: Vec<Option<Guard>> = nodes.iter().map(|node| Some(choice.guard(node.as_ref()?))).collect();
         let unguarded = stats::unguarded(&nodes, &guards, &choice);
         let guarded = guarded_rules(&guards, clues.len());

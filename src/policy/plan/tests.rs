@@ -81,7 +81,7 @@ const COUNTRIES: [&str; 4] = ["DE", "AT", "XX", "US"];
 const HOSTS: [&str; 4] = ["example.com", "www.example.com", "a.example.net", "10.0.0.1"];
 const HEADERS: [&str; 6] = ["x", "accept", "user-agent", "referer", "cookie", "x-forwarded-for"];
 const KEYS: [&str; 6] = ["a", "x", "k", "S", "accept", "user-agent"];
-const REGEXES: [&str; 20] = [
+const REGEXES: [&str; 23] = [
     "^/a",
     "[Aa]dmin",
     "(?i)bot",
@@ -97,6 +97,9 @@ const REGEXES: [&str; 20] = [
     ".",
     "x=1",
     "(?i)K",
+    "(?u)(?i)K",
+    "(?u)^\\w.$",
+    "(?i)É",
     "\\b[a-z]\\b",
     "\\ba",
     "(?-u)[\\x80-\\xff]",
@@ -584,6 +587,16 @@ fn a_header_name_is_found_in_any_case() {
     let rule =
         "[[rule]]\nid = \"block\"\naction = \"block\"\nexpression = 'has_key(http.request.headers, \"X-Debug\")'";
     assert_blocks(rule, &[Request::get("/").header("x-debug", "1")]);
+}
+
+#[test]
+fn a_byte_that_is_no_character_hides_nothing() {
+    for pattern in ["sqlmap.scan", "[a-z]+.[a-z]+$", "(?i)SQLMAP[^a]SCAN"] {
+        let rule = format!(
+            "[[rule]]\nid = \"block\"\naction = \"block\"\nexpression = 'http.user_agent matches \"{pattern}\"'"
+        );
+        assert_blocks(&rule, &[Request::get("/").header("user-agent", b"sqlmap\xffscan")]);
+    }
 }
 
 /// Hundreds of rules that share a literal: each pattern is found all the same, by whichever way leads to it.

@@ -57,28 +57,37 @@ pub(super) struct TextMatcher {
     lengths: u64,
     /// Lists that are large: each is asked itself, so that a reload that leaves it as it is need not take it apart.
     lists: Box<[(Arc<List>, Lead)]>,
-    literals: Option<(LiteralScan, Box<[LiteralLeads]>)>,
+    literals: Option<Box<Literals>>,
     expressions: Option<(ExpressionScan, Box<[Lead]>)>,
     /// Tests that nothing leads to: they are asked of every string.
     always: Box<[Lead]>,
 }
 
+/// All literals, and what each of them leads to.
+#[derive(Debug)]
+struct Literals {
+    scan: LiteralScan,
+    leads: Box<[LiteralLeads]>,
+}
+
 /// What a literal leads to.
 #[derive(Debug)]
 struct LiteralLeads {
-    leads: Box<[LiteralLead]>,
+    leads: Box<[Lead]>,
+    /// Those for which it must stand there in this case.
+    same_case: Box<[(Lead, Box<[u8]>)]>,
     /// Its number among the literals that lead to many tests: they are told once a string, not once a place.
     crowd: Option<CrowdId>,
 }
 
-type CrowdId = usize;
-
-#[derive(Debug, Clone)]
-enum LiteralLead {
-    Lead(Lead),
-    /// The literal must stand there in this case.
-    SameCase(Lead, Box<[u8]>),
+impl LiteralLeads {
+    fn memory(&self) -> usize {
+        let written: usize = self.same_case.iter().map(|(_, written)| written.len()).sum();
+        size_of::<Self>() + size_of_val(&*self.leads) + size_of_val(&*self.same_case) + written
+    }
 }
+
+type CrowdId = usize;
 
 /// What a search reuses from request to request.
 #[derive(Debug, Default)]
@@ -119,8 +128,8 @@ impl TextMatcher {
                 .filter(|(list, _)| interpreter::is_listed(list, &datum));
             listed.map(|(_, lead)| *lead).for_each(&mut found);
         }
-        if let Some((scan, leads)) = &self.literals {
-            find_literals(scan, leads, text, scratch, &mut found);
+        if let Some(literals) = &self.literals {
+            literals.find(text, scratch, &mut found);
         }
         if let Some((scan, leads)) = &self.expressions {
             find_expressions(scan, leads, text, &mut found);
@@ -133,7 +142,10 @@ impl TextMatcher {
         [
             ("whole strings", self.whole.len()),
             ("large lists", self.lists.len()),
-            ("literals", self.literals.as_ref().map_or(0, |(scan, _)| scan.len())),
+            (
+                "literals",
+                self.literals.as_ref().map_or(0, |literals| literals.scan.len()),
+            ),
             (
                 "expressions",
                 self.expressions.as_ref().map_or(0, |(scan, _)| scan.len()),
@@ -148,11 +160,9 @@ impl TextMatcher {
             .whole
             .iter()
             .map(|(text, leads)| size_of::<(Box<[u8]>, Box<[Lead]>)>() + text.len() + size_of_val(&**leads));
-        let literals = self.literals.as_ref().map_or(0, |(scan, leads)| {
-            let leads = leads
-                .iter()
-                .map(|leads| size_of::<LiteralLeads>() + size_of_val(&*leads.leads));
-            scan.memory() + leads.sum::<usize>()
+        let literals = self.literals.as_ref().map_or(0, |literals| {
+            let leads = literals.leads.iter().map(LiteralLeads::memory);
+            literals.scan.memory() + leads.sum::<usize>()
         });
         let expressions = self.expressions.as_ref().map_or(0, |(scan, _)| scan.memory());
         whole.sum::<usize>() + literals + expressions
@@ -164,31 +174,30 @@ fn length_bit(text: &[u8]) -> u64 {
     1 << text.len().min(63)
 }
 
-fn find_literals(
-    scan: &LiteralScan,
-    leads: &[LiteralLeads],
-    text: &[u8],
-    scratch: &mut TextScratch,
-    found: &mut impl FnMut(Lead),
-) {
-    let mut buffer = std::mem::take(&mut scratch.lowered);
-    let lowered = Lowered::in_buffer(text, &mut buffer);
-    scan.find(&lowered, |literal, start| {
-        let Some(LiteralLeads { leads, crowd }) = leads.get(literal as usize) else {
-            return;
-        };
-        let is_told = crowd.is_some_and(|crowd| scratch.is_told(crowd));
-        for lead in leads {
-            match lead {
-                LiteralLead::Lead(lead) if !is_told => found(*lead),
-                LiteralLead::SameCase(lead, written) if text.get(start..start + written.len()) == Some(written) => {
+impl Literals {
+    fn find(&self, text: &[u8], scratch: &mut TextScratch, found: &mut impl FnMut(Lead)) {
+        let mut buffer = std::mem::take(&mut scratch.lowered);
+        let lowered = Lowered::in_buffer(text, &mut buffer);
+        self.scan.find(&lowered, |literal, start| {
+            let Some(LiteralLeads {
+                leads,
+                same_case,
+                crowd,
+            }) = self.leads.get(literal as usize)
+            else {
+                return;
+            };
+            if !crowd.is_some_and(|crowd| scratch.is_told(crowd)) {
+                leads.iter().copied().for_each(&mut *found);
+            }
+            for (lead, written) in same_case {
+                if text.get(start..start + written.len()) == Some(written) {
                     found(*lead);
                 }
-                LiteralLead::Lead(_) | LiteralLead::SameCase(..) => {}
             }
-        }
-    });
-    scratch.lowered = buffer;
+        });
+        scratch.lowered = buffer;
+    }
 }
 
 /// What the automaton says is the outcome of a test; where it gives up, each test is asked.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::{CrowdId, ExpressionScan, Lead, LiteralLead, LiteralLeads, TextMatcher};
+use super::{CrowdId, ExpressionScan, Lead, LiteralLeads, Literals, TextMatcher};
 use crate::policy::{
     lang::Case,
     list::{List, ListKind},
@@ -76,11 +76,18 @@ impl TextMatcherBuilder {
     }
 }
 
+/// What one literal leads to.
+#[derive(Default)]
+struct LeadsOfLiteral {
+    any_case: Vec<Lead>,
+    same_case: Vec<(Lead, Box<[u8]>)>,
+}
+
 /// What leads to each test.
 #[derive(Default)]
 struct Chosen {
     /// Its best literals.
-    literals: HashMap<Vec<u8>, Vec<LiteralLead>>,
+    literals: HashMap<Vec<u8>, LeadsOfLiteral>,
     /// An automaton for all that share theirs with too many others, or have none.
     expressions: Vec<(String, Lead)>,
     /// Nothing.
@@ -119,15 +126,15 @@ impl Chosen {
     fn add_part(&mut self, Part { text, case }: Part, lead: Lead) {
         let has_case = text.iter().any(u8::is_ascii_alphabetic);
         let leads = self.literals.entry(text.to_ascii_lowercase()).or_default();
-        leads.push(match case {
-            Case::Sensitive if has_case => LiteralLead::SameCase(lead, text.into_boxed_slice()),
-            Case::Sensitive | Case::Insensitive => LiteralLead::Lead(lead),
-        });
+        match case {
+            Case::Sensitive if has_case => leads.same_case.push((lead, text.into_boxed_slice())),
+            Case::Sensitive | Case::Insensitive => leads.any_case.push(lead),
+        }
     }
 
     fn add_literals(&mut self, Alternative(literals): Alternative, lead: Lead) {
         for literal in literals {
-            self.literals.entry(literal).or_default().push(LiteralLead::Lead(lead));
+            self.literals.entry(literal).or_default().any_case.push(lead);
         }
     }
 }
@@ -148,38 +155,41 @@ fn commonness(set: &Alternative) -> usize {
 const CROWD: usize = 16;
 
 fn literal_scan(
-    literals: HashMap<Vec<u8>, Vec<LiteralLead>>,
+    literals: HashMap<Vec<u8>, LeadsOfLiteral>,
     crowds: &mut CrowdId,
     always: &mut Vec<Lead>,
-) -> Option<(LiteralScan, Box<[LiteralLeads]>)> {
+) -> Option<Box<Literals>> {
     if literals.is_empty() {
         return None;
     }
-    let (texts, leads): (Vec<Vec<u8>>, Vec<Vec<LiteralLead>>) = literals.into_iter().unzip();
+    let (texts, leads): (Vec<Vec<u8>>, Vec<LeadsOfLiteral>) = literals.into_iter().unzip();
     let Some(scan) = LiteralScan::new(texts) else {
         // More states than an automaton can number: each test is asked by itself, which is slow and right.
-        always.extend(leads.iter().flatten().map(LiteralLead::asked));
+        always.extend(leads.into_iter().flat_map(LeadsOfLiteral::asked));
         return None;
     };
     let leads = leads.into_iter().map(|leads| LiteralLeads {
-        crowd: (leads.len() > CROWD).then(|| {
+        crowd: (leads.any_case.len() > CROWD).then(|| {
             *crowds += 1;
             *crowds - 1
         }),
-        leads: leads.into_boxed_slice(),
+        leads: leads.any_case.into_boxed_slice(),
+        same_case: leads.same_case.into_boxed_slice(),
     });
-    Some((scan, leads.collect()))
+    Some(Box::new(Literals {
+        scan,
+        leads: leads.collect(),
+    }))
 }
 
-impl LiteralLead {
-    fn asked(&self) -> Lead {
-        match self {
-            Self::Lead(lead) => *lead,
-            Self::SameCase(lead, _) => Lead {
-                confirm: Confirm::Atom,
-                ..*lead
-            },
-        }
+impl LeadsOfLiteral {
+    /// All of them, without the literal as a proof.
+    fn asked(self) -> impl Iterator<Item = Lead> {
+        let same_case = self.same_case.into_iter().map(|(lead, _)| lead);
+        self.any_case.into_iter().chain(same_case).map(|lead| Lead {
+            confirm: Confirm::Atom,
+            ..lead
+        })
     }
 }
 

@@ -4,12 +4,12 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 
 use regex_automata::{
     Input, MatchKind, PatternSet,
-    hybrid::dfa::{Cache, DFA},
+    hybrid::dfa::{Cache, DFA, OverlappingState},
     nfa::thompson::{self, WhichCaptures},
     util::{pool::Pool, syntax},
 };
 
-/// The most memory that the automaton may take for each thread, unless it cannot work with so little.
+/// The most memory that an automaton may take for each thread that uses it, unless it cannot work with so little.
 const CACHE_BYTES: usize = 8 << 20;
 
 /// Regular expressions in one automaton, whose states are made as texts need them.
@@ -73,17 +73,32 @@ impl ExpressionScan {
         let mut scratch = self.scratches.get();
         let Scratch { cache, matched } = &mut *scratch;
         matched.clear();
-        if self
-            .automaton
-            .try_which_overlapping_matches(cache, &Input::new(text), matched)
-            .is_err()
-        {
-            // How often it was emptied counts for the text that did it, not for the next one.
+        if self.search(cache, text, matched).is_err() {
+            // How often it was emptied counts no longer.
             cache.reset(&self.automaton);
             return Err(GaveUp);
         }
         matched.iter().for_each(|pattern| found(pattern.as_usize()));
         Ok(())
+    }
+
+    /// Goes through the text once. Every match is reported at every place where it ends; a text on which most expressions
+    /// match at most places would be reported a million times, and is given up.
+    fn search(&self, cache: &mut Cache, text: &[u8], matched: &mut PatternSet) -> Result<(), GaveUp> {
+        const REPORTS_PER_BYTE: usize = 4;
+        let mut left = REPORTS_PER_BYTE * (text.len() + self.count);
+        let (input, mut state) = (Input::new(text), OverlappingState::start());
+        loop {
+            self.automaton
+                .try_search_overlapping_fwd(cache, &input, &mut state)
+                .map_err(|_| GaveUp)?;
+            let Some(found) = state.get_match() else { return Ok(()) };
+            matched.insert(found.pattern());
+            if matched.is_full() {
+                return Ok(());
+            }
+            left = left.checked_sub(1).ok_or(GaveUp)?;
+        }
     }
 
     /// How many expressions it looks for.
@@ -127,5 +142,14 @@ mod tests {
         let text: Vec<u8> = letters.collect();
         assert_eq!(scan.find(&text, |_| ()), Err(GaveUp));
         assert_eq!(scan.find(b"abab", |_| ()), Ok(()));
+    }
+
+    #[test]
+    fn it_gives_up_on_texts_that_match_everywhere() {
+        let open_ended = (1..60).map(|n| format!("[0-9]{{{n},}}"));
+        let patterns: Vec<String> = open_ended.chain(["x".to_owned()]).collect();
+        let scan = ExpressionScan::new(&patterns).expect("it compiles");
+        assert_eq!(scan.find(&[b'1'; 4096], |_| ()), Err(GaveUp));
+        assert_eq!(scan.find(b"12", |_| ()), Ok(()));
     }
 }
