@@ -221,7 +221,6 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) {
-        yield_to_requests();
         let mut retired = Retired::default();
         while let Some(waiting) = self.shared.next(&mut retired) {
             let running = self.current.load();
@@ -238,19 +237,6 @@ impl Worker {
         }
     }
 }
-
-/// Has this thread take only what the workers leave of the processors: compiling long lists takes a second, and there may be
-/// as many workers as cores. Only Linux has a priority for each thread; elsewhere it would be the whole process's.
-fn yield_to_requests() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, LOW_PRIORITY) {
-        tracing::debug!(%error, "cannot lower the priority of reloads");
-    }
-}
-
-/// As `nice` counts: a tenth of a worker's share when both want the same core.
-#[cfg(target_os = "linux")]
-const LOW_PRIORITY: i32 = 10;
 
 impl Worker {
     /// Reloads once. A panic in it is a fault of ours, and no reason that the next reload should not work.
