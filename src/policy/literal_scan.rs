@@ -205,10 +205,10 @@ impl<'b> Lowered<'b> {
 
     /// A copy in an arena.
     pub(super) fn in_arena(text: &[u8], arena: &'b Bump) -> Self {
-        let padding = std::iter::repeat_n(0, READ_BYTES);
-        let copy = bumpalo::collections::Vec::from_iter_in(text.iter().copied().chain(padding), arena);
-        let padded = copy.into_bump_slice_mut();
-        padded.make_ascii_lowercase();
+        let padded = arena.alloc_slice_fill_copy(text.len() + READ_BYTES, 0);
+        let (copy, _) = padded.split_at_mut(text.len());
+        copy.copy_from_slice(text);
+        copy.make_ascii_lowercase();
         Self {
             padded,
             len: text.len(),
