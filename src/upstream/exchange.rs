@@ -37,6 +37,8 @@ impl Prepared {
         let Outgoing {
             method,
             headers,
+            ours,
+            accepts_trailers,
             body,
             upgrade,
         } = outgoing;
@@ -55,6 +57,8 @@ impl Prepared {
                 target: destination.target,
                 host: destination.host,
                 headers,
+                ours,
+                accepts_trailers,
                 body: length,
                 upgrade,
             },

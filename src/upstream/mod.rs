@@ -22,7 +22,7 @@ pub mod origin;
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
-use http::{HeaderMap, HeaderValue, Method, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use tokio::time::Instant;
 
 pub use self::{
@@ -77,8 +77,12 @@ impl Destination {
 pub struct Outgoing {
     /// The method as the client sent it.
     pub method: Method,
-    /// The end-to-end headers. `Host`, framing and connection headers are set here anew, whatever they say.
+    /// The client's end-to-end headers. `Host`, framing and connection headers are set here anew, whatever they say.
     pub headers: HeaderMap,
+    /// What the origin is told beside them. No name is in both.
+    pub ours: Vec<(HeaderName, HeaderValue)>,
+    /// Whether the client reads trailers.
+    pub accepts_trailers: bool,
     /// The body; `None`: the request has none, which is not the same as an empty one of unknown length.
     pub body: Option<Upload>,
     /// The protocol to switch to, when the client asks for one.
