@@ -22,6 +22,8 @@ from lab import machine, rules
 BODY, LARGE_BODY = b"x" * 1024, b"y" * 100 * 1024
 # Whom contestants believe the client's address, where a benchmark sends more than one.
 LOAD_ADDRESS = "127.0.0.1"
+# Connections to the origin that a contestant may have and keep: more than the load has requests under way.
+TO_ORIGIN = 1024
 SYSTEM_PATH = os.environ["PATH"] + ":/usr/sbin:/sbin"
 # At once, of clients; a gateway may need as many again to the origin.
 CONNECTIONS = 11_000
@@ -206,10 +208,11 @@ trusted_proxies = ["{LOAD_ADDRESS}"]
 connections = {CONNECTIONS}
 connections_per_client = {CONNECTIONS}
 keepalive_timeout = "300s"
-upstream_connections = 512
+upstream_connections = {TO_ORIGIN}
 
 [upstream.app]
 servers = ["http://127.0.0.1:{self.lab.origin.ports[0]}"]
+max_idle = {TO_ORIGIN}
 
 [[site]]
 name = "main"
@@ -250,7 +253,7 @@ class Nginx(Gateway):
     ssl_session_cache shared:tls:10m;
     set_real_ip_from {LOAD_ADDRESS};
     real_ip_header X-Forwarded-For;
-    upstream origin {{ server 127.0.0.1:{self.lab.origin.ports[0]}; keepalive 512; keepalive_requests 1000000000; }}
+    upstream origin {{ server 127.0.0.1:{self.lab.origin.ports[0]}; keepalive {TO_ORIGIN}; keepalive_requests 1000000000; }}
     proxy_http_version 1.1;
     proxy_buffers 8 32k;
     proxy_busy_buffers_size 64k;
@@ -322,7 +325,7 @@ frontend front
     default_backend origin
 backend origin
     http-reuse always
-    server one 127.0.0.1:{self.lab.origin.ports[0]}
+    server one 127.0.0.1:{self.lab.origin.ports[0]} pool-max-conn {TO_ORIGIN}
 """
         )
         return [shutil.which("haproxy", path=SYSTEM_PATH), "-W", "-db", "-f", path]

@@ -7,12 +7,12 @@ import re
 import sys
 
 from lab import access_log, loops, traffic
-from lab.contestants import LOAD_ADDRESS
+from lab.contestants import LOAD_ADDRESS, TO_ORIGIN
 
 CONNECTIONS = 64
 H2_CONNECTIONS, STREAMS = 32, 8
 HANDSHAKES_AT_ONCE = 32
-PACED_CONNECTIONS = 128
+PACED_CONNECTIONS, PACED_STREAMS = 128, 4
 # At least so much of the pace must be kept, or the latencies are those of something else.
 PACE_KEPT = 0.97
 # Of a paced run, the beginning in which connections are opened.
@@ -77,7 +77,7 @@ def paced(lab, gateway, wire, requests, rate, halfway=None):
     log = lab.folder / "h2load.log"
     log.unlink(missing_ok=True)
     command = ["h2load", "-n", requests, "-c", PACED_CONNECTIONS, "-t", 1, "--log-file", log]
-    command += ["-m", STREAMS] if wire == "h2 TLS" else ["--h1"]
+    command += ["-m", PACED_STREAMS] if wire == "h2 TLS" else ["--h1"]
     command += ["--rps", f"{rate / PACED_CONNECTIONS:.3f}"] if rate else []
     for name, value in PACED_HEADERS.items():
         command += ["-H", f"{name}: {value}"]
@@ -103,12 +103,13 @@ def of_log(log, right, refused, requests, rate):
     first = begun[int(len(begun) * WARMING)]
     taken = [int(row[2]) for row in rows if int(row[0]) >= first]
     seconds = (ended - begun[0]) / 1e6
+    kept = len(taken) / max(begun[-1] - first, 1) * 1e6
     result = Result(
         right + refused, seconds, 0, refused, requests - right - refused,
         loops.percentile(taken, 0.5), loops.percentile(taken, 0.99),
     )
-    if rate and requests / seconds < rate * PACE_KEPT:
-        result.faults.append(f"a pace of {requests / seconds:.0f} instead of {rate:.0f} requests/s")
+    if rate and kept < rate * PACE_KEPT:
+        result.faults.append(f"a pace of {kept:.0f} instead of {rate:.0f} requests/s")
     return result
 
 
@@ -129,7 +130,7 @@ def measure(lab, gateway, wire, load, facts, sending):
         if wire == "handshakes" and gateway.log_resumed and access_log.count(gateway, gateway.log_resumed.encode()):
             faults.append("the server resumed TLS sessions")
     new = lab.origin.connections_accepted() - accepted - 1
-    if new > max(4 * PACED_CONNECTIONS, result.requests / 20):
+    if new > max(TO_ORIGIN, result.requests / 20):
         faults.append(f"{new} new connections to the origin for {result.requests} requests")
     user, system = spent.split()
     requests = max(result.requests, 1)

@@ -17,7 +17,7 @@ def write(found):
     ratios = [row for row in rows_with_targets if row.value is not None]
     images = DOCS / "images"
     (images / "compare-measures.svg").write_text(plots.bars(
-        "Portcullis against its targets", "Portcullis' figure divided by the peer's; the mark is the target", [bar(row) for row in ratios]))
+        "Portcullis against its targets", "Portcullis' figure divided by the peer's: less is better, but for bytes per CPU second; the mark is the target", [bar(row) for row in ratios]))
     if curve := lines(NETWORKS, lambda name, count: found.values(findings.curve_work(count), name, "cpu_us")):
         (images / "compare-rules.svg").write_text(plots.lines(
             "CPU per request over the number of rules", "networks that are blocked", "µs", [f"{count:,}" for count in NETWORKS], curve))
@@ -36,7 +36,7 @@ def write(found):
 
 def bar(row):
     name = re.sub(r": (CPU|bytes) per (CPU )?(request|second)|, to the better peer.*", "", row.part)
-    name = name.replace(" with one request each: CPU each", "").replace(" at 70 % of the better peer's top throughput", " at 70 %")
+    name = name.replace("answers of 100 KiB", "answers of 100 KiB, bytes per CPU second").replace(" with one request each: CPU each", "").replace(" at 70 % of the better peer's top throughput", " at 70 %")
     return f"{name}: {row.measure}", row.value, row.target.value, row.holds
 
 
@@ -90,13 +90,14 @@ def voids(faults):
 
 
 def measures(rows_with_targets):
-    text, part = "", None
+    """A part's name stands in its first row alone."""
+    text, part = "\n| what must hold | of | median | middle half | target | holds |\n|---|---|--:|---|---|---|\n", None
     for row in rows_with_targets:
-        if row.part != part:
-            part = row.part
-            text += f"\n**{part[0].upper()}{part[1:]}**\n\n| {' | '.join(rows.HEADINGS)} |\n|---|--:|---|--:|---|---|\n"
-        text += "| " + " | ".join(row.cells()).replace("<", "&lt;") + " |\n"
-    return text
+        measure, median, _, spread, target, holds = row.cells()
+        name = "" if row.part == part else row.part
+        part = row.part
+        text += f"| {name} | {measure} | {median} | {spread} | {target} | {holds} |\n"
+    return text + "\n"
 
 
 def costs(found):

@@ -44,7 +44,7 @@ def lines(title, below, unit, points, series, logarithmic=False):
     scale = math.log if logarithmic else lambda value: value
     y = lambda value: bottom - (bottom - top) * (scale(value) - scale(low)) / (scale(high) - scale(low))  # noqa: E731
     x = lambda number: left + (right - left) * number / max(1, len(points) - 1)  # noqa: E731
-    out = [f'<text class="small" x="{left}" y="{top - 14}" text-anchor="end">{unit}</text>']
+    out = []
     for value in ticks(low, high, logarithmic):
         out.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>')
         out.append(f'<text class="small" x="{left - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{value:g}</text>')
