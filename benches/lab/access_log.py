@@ -4,11 +4,13 @@ import json
 import time
 
 SAMPLES = 40
+PATIENCE = 8
+PIECE = 1 << 22
 
 
-def wait_until_written(gateway, requests, patience=8):
+def wait_until_written(gateway, requests):
     """How many lines there are once all requests have theirs, or patience ends."""
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + PATIENCE
     while (found := count(gateway, b"\n")) < requests and time.monotonic() < deadline:
         time.sleep(0.05)
     return found
@@ -18,7 +20,7 @@ def count(gateway, text):
     found, rest = 0, b""
     with gateway.log.open("rb") as file:
         file.seek(gateway.log_start)
-        while piece := file.read(1 << 22):
+        while piece := file.read(PIECE):
             found += (rest + piece).count(text)
             # What may be the beginning of one, and is too short to be one.
             rest = piece[len(piece) - len(text) + 1:] if len(text) > 1 else b""

@@ -9,7 +9,7 @@ HOST = "127.0.0.1"
 
 def context(*protocols):
     """A client that verifies nothing, and that never resumes a session: none is ever given to it."""
-    found = ssl.create_default_context()
+    found = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     found.check_hostname = False
     found.verify_mode = ssl.CERT_NONE
     found.set_alpn_protocols(list(protocols))
