@@ -27,6 +27,8 @@ SIDE_BY_SIDE = ["h1 plain", "h1 TLS", "h2 TLS"]
 ATTEMPTS = 3
 # Of the better peer's best.
 PACE = 0.7
+# A paced run takes at least so long: its beginning and its end do not count.
+PACED_SECONDS = 3
 # After the last request of an idle connection, until its memory is looked at.
 SETTLE_SECONDS = 1.0
 
@@ -194,7 +196,11 @@ class Bench:
         if work.paced and work.wire not in self.paces:
             self.paces[work.wire] = self.pace(work, gateways)
         for gateway in gateways:
-            figures, faults = load.measure(self.lab, gateway, work.wire, work.load, self.facts, self.sender(work, gateway, seconds))
+            try:
+                figures, faults = load.measure(self.lab, gateway, work.wire, work.load, self.facts, self.sender(work, gateway, seconds))
+            except OSError as error:
+                # A contestant that is gone must not take along what was measured of the others.
+                figures, faults = {}, [f"{type(error).__name__}: {error}"]
             found.append({**work.as_json(), "contestant": gateway.name, "round": number, **figures})
             wrong += [{**work.as_json(), "contestant": gateway.name, "round": number, "fault": fault} for fault in faults]
         if number is None:
@@ -209,7 +215,8 @@ class Bench:
     def sender(self, work, gateway, seconds):
         if work.paced:
             rate = self.paces[work.wire]
-            return lambda halfway: load.paced(self.lab, gateway, work.wire, int(rate * seconds), rate, halfway)
+            requests = int(rate * max(seconds, PACED_SECONDS))
+            return lambda halfway: load.paced(self.lab, gateway, work.wire, requests, rate, halfway)
         path = self.traffic.file(work.load, work.agents, load.WIRES[work.wire][1])
         return lambda halfway: load.send(self.lab, gateway, work.wire, path, seconds, halfway)
 

@@ -219,7 +219,8 @@ class Findings:
 
     def cost_line(self, work, name):
         spent = self.values(work, name, "cpu_us")
-        middle = {key: self.median(work, name, key) for key in ("user_us", "system_us", "requests_per_second", "p50_us", "p99_us", "busy", "memory_mib")}
+        shown = ("user_us", "system_us", "requests_per_second", "p50_us", "p99_us", "busy", "memory_mib")
+        middle = {key: self.median(work, name, key) for key in shown}
         ratio = "" if name == "portcullis" else f"{self.median(work, 'portcullis', 'cpu_us') / statistics.median(spent):.2f}"
         return [
             work.name if name == CONTESTANTS[0] else "", name, f"{statistics.median(spent):.1f}", f"{min(spent):.1f}-{max(spent):.1f}",

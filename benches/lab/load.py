@@ -15,8 +15,8 @@ HANDSHAKES_AT_ONCE = 32
 PACED_CONNECTIONS, PACED_STREAMS = 128, 4
 # At least so much of the pace must be kept, or the latencies are those of something else.
 PACE_KEPT = 0.97
-# Of a paced run, the beginning in which connections are opened.
-WARMING = 0.2
+# Of the requests of a paced run, those before connections are open and after the first of them have sent all theirs do not count.
+STEADY = (0.2, 0.9)
 # wire: (tls, form of the prepared requests)
 WIRES = {
     "h1 plain": (False, "heads"),
@@ -100,10 +100,10 @@ def of_log(log, right, refused, requests, rate):
     rows = [line.split("\t") for line in log.read_text().splitlines()]
     begun = sorted(int(row[0]) for row in rows)
     ended = max(int(row[0]) + int(row[2]) for row in rows)
-    first = begun[int(len(begun) * WARMING)]
-    taken = [int(row[2]) for row in rows if int(row[0]) >= first]
+    first, last = (begun[int(len(begun) * share)] for share in STEADY)
+    taken = [int(row[2]) for row in rows if first <= int(row[0]) < last]
     seconds = (ended - begun[0]) / 1e6
-    kept = len(taken) / max(begun[-1] - first, 1) * 1e6
+    kept = len(taken) / max(last - first, 1) * 1e6
     result = Result(
         right + refused, seconds, 0, refused, requests - right - refused,
         loops.percentile(taken, 0.5), loops.percentile(taken, 0.99),

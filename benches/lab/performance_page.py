@@ -11,13 +11,19 @@ DOCS = pathlib.Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "performance.md"
 BEGIN, END = "<!-- compare: written by benches/run compare --write-docs -->", "<!-- compare: end -->"
 
+# In the plot.
+SHORTER = {
+    "answers of 100 KiB": "answers of 100 KiB, bytes per CPU second", " with one request each: CPU each": "",
+    " at 70 % of the better peer's top throughput": " at 70 %",
+}
+
 
 def write(found):
     rows_with_targets = [row for row in found.rows() if row.target]
     ratios = [row for row in rows_with_targets if row.value is not None]
     images = DOCS / "images"
-    (images / "compare-measures.svg").write_text(plots.bars(
-        "Portcullis against its targets", "Portcullis' figure divided by the peer's: less is better, but for bytes per CPU second; the mark is the target", [bar(row) for row in ratios]))
+    said = "Portcullis' figure divided by the peer's: less is better, but for bytes per CPU second; the mark is the target"
+    (images / "compare-measures.svg").write_text(plots.bars("Portcullis against its targets", said, [bar(row) for row in ratios]))
     if curve := lines(NETWORKS, lambda name, count: found.values(findings.curve_work(count), name, "cpu_us")):
         (images / "compare-rules.svg").write_text(plots.lines(
             "CPU per request over the number of rules", "networks that are blocked", "µs", [f"{count:,}" for count in NETWORKS], curve))
@@ -36,7 +42,8 @@ def write(found):
 
 def bar(row):
     name = re.sub(r": (CPU|bytes) per (CPU )?(request|second)|, to the better peer.*", "", row.part)
-    name = name.replace("answers of 100 KiB", "answers of 100 KiB, bytes per CPU second").replace(" with one request each: CPU each", "").replace(" at 70 % of the better peer's top throughput", " at 70 %")
+    for long, short in SHORTER.items():
+        name = name.replace(long, short)
     return f"{name}: {row.measure}", row.value, row.target.value, row.holds
 
 
