@@ -140,12 +140,12 @@ impl ResponseHead {
     /// # Errors
     /// What came is no head, or a larger one than is held.
     pub(super) fn take(buffer: &mut BytesMut, seen: &mut usize) -> Result<Option<Self>, WireError> {
+        // What does not begin as HTTP does may never end as it does.
+        let begins = buffer.len().min(PROTOCOL.len());
+        if buffer.get(..begins) != PROTOCOL.get(..begins) {
+            return Err(Malformed("another protocol or version").into());
+        }
         let Some(length) = length_of_head(buffer, *seen) else {
-            // What does not begin as HTTP does may never end as it does.
-            let begins = buffer.len().min(PROTOCOL.len());
-            if buffer.get(..begins) != PROTOCOL.get(..begins) {
-                return Err(Malformed("another protocol or version").into());
-            }
             // The last line end may be the empty line's first half.
             *seen = buffer.len().saturating_sub(3);
             return match buffer.len() < HEAD_BYTES {
