@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, header::TRAILER};
 
 use super::{
     Malformed, Piece,
-    lines::{has_bare_line, header_map, length_of_head, malformed, push_line},
+    lines::{LinePlace, has_bare_line, header_map, length_of_head, malformed, push_line},
 };
 
 /// The longest line of a chunk's size, extensions included: they mean nothing to us, and must not be a way to make us read
@@ -89,7 +89,10 @@ impl Chunks {
         }
         let mut lines = [httparse::EMPTY_HEADER; TRAILER_LINES];
         let trailers = match httparse::parse_headers(&bytes, &mut lines).map_err(malformed)? {
-            httparse::Status::Complete((parsed, lines)) if parsed == bytes.len() => header_map(&bytes, lines)?,
+            httparse::Status::Complete((parsed, lines)) if parsed == bytes.len() => {
+                let places: Vec<_> = lines.iter().map(|line| LinePlace::of(line, &bytes)).collect();
+                header_map(&bytes, &places)?
+            }
             httparse::Status::Complete(_) | httparse::Status::Partial => {
                 return Err(Malformed("the trailers"));
             }

@@ -32,16 +32,46 @@ pub fn has_bare_line(head: &[u8]) -> bool {
     within || head.starts_with(b"\n")
 }
 
-/// Parsed lines as a map whose values lie where the head does.
+/// Where in a buffer a parsed line's name and value lie.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LinePlace {
+    name: (usize, usize),
+    value: (usize, usize),
+}
+
+impl LinePlace {
+    /// The place of a line that was parsed in this buffer.
+    pub fn of(line: &httparse::Header<'_>, buffer: &[u8]) -> Self {
+        Self {
+            name: place_of(line.name.as_bytes(), buffer),
+            value: place_of(line.value, buffer),
+        }
+    }
+}
+
+/// Where a part of a buffer begins and ends in it.
+pub fn place_of(part: &[u8], buffer: &[u8]) -> (usize, usize) {
+    let start = (part.as_ptr() as usize).wrapping_sub(buffer.as_ptr() as usize);
+    (start, start.wrapping_add(part.len()))
+}
+
+/// The lines at these places as a map whose values lie where the head does.
 ///
 /// # Errors
 /// A name or a value that is none.
-pub fn header_map(bytes: &Bytes, lines: &[httparse::Header<'_>]) -> Result<HeaderMap, Malformed> {
+pub fn header_map(bytes: &Bytes, places: &[LinePlace]) -> Result<HeaderMap, Malformed> {
     // With room for what is added on the way, which would else move all of it.
-    let mut headers = HeaderMap::with_capacity(lines.len() + 3);
-    for line in lines {
-        let name = HeaderName::from_bytes(line.name.as_bytes()).ok();
-        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(line.value)).ok();
+    let mut headers = HeaderMap::with_capacity(places.len() + 3);
+    for place in places {
+        let name = bytes.get(place.name.0..place.name.1);
+        let name = name.and_then(|name| HeaderName::from_bytes(name).ok());
+        // An empty value may lie anywhere.
+        let value = match place.value.1.checked_sub(place.value.0) {
+            Some(1..) if place.value.1 <= bytes.len() => {
+                HeaderValue::from_maybe_shared(bytes.slice(place.value.0..place.value.1)).ok()
+            }
+            _ => Some(HeaderValue::from_static("")),
+        };
         let (name, value) = name.zip(value).ok_or(Malformed("a header line"))?;
         headers.append(name, value);
     }

@@ -11,7 +11,7 @@ use http::HeaderMap;
 
 pub use self::{
     chunked::{ChunkWriter, Chunks},
-    lines::{has_bare_line, header_map, length_of_head, malformed, push_line},
+    lines::{LinePlace, has_bare_line, header_map, length_of_head, malformed, place_of, push_line},
     scratch::Scratch,
 };
 

@@ -5,14 +5,14 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use http::{HeaderMap, Method, Request, StatusCode, Uri, Version, header};
 
 use super::body::BodyLength;
 use crate::{
     config::settings::Limits,
     gateway::connection::WireFault,
-    http1::{has_bare_line, header_map, length_of_head},
+    http1::{LinePlace, has_bare_line, header_map, length_of_head, place_of},
 };
 
 const BARE_LF: WireFault = WireFault("a line of the head ends in LF without CR");
@@ -85,54 +85,54 @@ impl Head {
             buffer.advance(2);
             *seen = 0;
         }
-        let Some(length) = length_of_head(buffer, *seen) else {
-            // What begins as something else (TLS on a plain port) may never end as a head does. Looked at once, not again
-            // with every byte of a client that sends them singly.
-            if *seen == 0 {
-                begins_as_head(buffer)?;
+        // Most heads come at once. What begins as something else (TLS on a plain port) is found at once as well; it may never
+        // end as a head does. A client that sends single bytes has none of them looked at with all before it.
+        let may_be_whole = *seen == 0 || length_of_head(buffer, *seen).is_some();
+        if may_be_whole
+            && !buffer.is_empty()
+            && let Some(head) = Self::parse(buffer, limits)?
+        {
+            *seen = 0;
+            return Ok(Some(head));
+        }
+        *seen = buffer.len().saturating_sub(3).max(usize::from(!buffer.is_empty()));
+        match buffer.len() <= limits.bytes {
+            true => Ok(None),
+            false => Err(Unreadable::TooLarge),
+        }
+    }
+
+    fn parse(buffer: &mut BytesMut, limits: &HeadLimits) -> Result<Option<Self>, Unreadable> {
+        let mut few = [LinePlace::default(); FEW_LINES];
+        match Line::parse(buffer, &mut [const { MaybeUninit::uninit() }; FEW_LINES], &mut few) {
+            Ok(Some(line)) => Self::take_parsed(buffer, &line, &few, limits).map(Some),
+            Ok(None) => Ok(None),
+            Err(Unreadable::TooLarge) => {
+                let mut many = vec![LinePlace::default(); limits.lines];
+                let line = Line::parse(buffer, &mut vec![MaybeUninit::uninit(); limits.lines], &mut many)?;
+                line.map(|line| Self::take_parsed(buffer, &line, &many, limits))
+                    .transpose()
             }
-            *seen = buffer.len().saturating_sub(3).max(usize::from(!buffer.is_empty()));
-            return match buffer.len() <= limits.bytes {
-                true => Ok(None),
-                false => Err(Unreadable::TooLarge),
-            };
-        };
-        *seen = 0;
-        if length > limits.bytes {
+            Err(unreadable) => Err(unreadable),
+        }
+    }
+
+    fn take_parsed(
+        buffer: &mut BytesMut,
+        parsed: &Line,
+        places: &[LinePlace],
+        limits: &HeadLimits,
+    ) -> Result<Self, Unreadable> {
+        if parsed.length > limits.bytes {
             return Err(Unreadable::TooLarge);
         }
-        Self::parse(buffer.split_to(length).freeze(), limits).map(Some)
-    }
-
-    fn parse(bytes: Bytes, limits: &HeadLimits) -> Result<Self, Unreadable> {
-        let mut few = [const { MaybeUninit::uninit() }; FEW_LINES];
-        match Self::parse_into(&bytes, &mut few) {
-            Err(Unreadable::TooLarge) => {
-                let mut many = vec![MaybeUninit::uninit(); limits.lines];
-                Self::parse_into(&bytes, &mut many)
-            }
-            parsed => parsed,
-        }
-    }
-
-    fn parse_into<'h>(bytes: &'h Bytes, lines: &mut [MaybeUninit<httparse::Header<'h>>]) -> Result<Self, Unreadable> {
-        let mut parsed = httparse::Request::new(&mut []);
-        let complete = parsed
-            .parse_with_uninit_headers(bytes, lines)
-            .map_err(|error| match error {
-                httparse::Error::TooManyHeaders => Unreadable::TooLarge,
-                error => Unreadable::Malformed(crate::http1::malformed(error).0),
-            })?;
-        if complete != httparse::Status::Complete(bytes.len()) {
-            return Err(Unreadable::Malformed("an empty line"));
-        }
-        let target = parsed.path.ok_or(Unreadable::Malformed("the first line"))?;
-        let headers = header_map(bytes, parsed.headers).map_err(|malformed| Unreadable::Malformed(malformed.0))?;
-        let version = match parsed.version {
-            Some(1) => Version::HTTP_11,
-            _ => Version::HTTP_10,
-        };
-        let fault = match (has_bare_line(bytes), target.contains('#')) {
+        let bytes = buffer.split_to(parsed.length).freeze();
+        let headers = header_map(&bytes, places.get(..parsed.lines).unwrap_or_default());
+        let headers = headers.map_err(|malformed| Unreadable::Malformed(malformed.0))?;
+        let target = bytes.get(parsed.target.0..parsed.target.1);
+        let target = bytes.slice_ref(target.ok_or(Unreadable::Malformed("the request target"))?);
+        let version = parsed.version;
+        let fault = match (has_bare_line(&bytes), target.contains(&b'#')) {
             (true, _) => Err(BARE_LF),
             (_, true) => Err(FRAGMENT),
             (false, false) => Ok(()),
@@ -146,10 +146,8 @@ impl Head {
         let expects_continue = version == Version::HTTP_11 && headers.contains_key(header::EXPECT);
         let accepts_trailers = says(header::TE, "trailers");
         let mut request = Request::new(());
-        *request.method_mut() = Method::from_bytes(parsed.method.unwrap_or_default().as_bytes())
-            .map_err(|_| Unreadable::Malformed("the method"))?;
-        *request.uri_mut() = Uri::from_maybe_shared(bytes.slice_ref(target.as_bytes()))
-            .map_err(|_| Unreadable::Malformed("the request target"))?;
+        *request.method_mut() = parsed.method.clone();
+        *request.uri_mut() = Uri::from_maybe_shared(target).map_err(|_| Unreadable::Malformed("the request target"))?;
         *request.version_mut() = version;
         *request.headers_mut() = headers;
         Ok(Self {
@@ -163,11 +161,48 @@ impl Head {
     }
 }
 
-fn begins_as_head(bytes: &[u8]) -> Result<(), Unreadable> {
-    let mut lines = [const { MaybeUninit::uninit() }; FEW_LINES];
-    match httparse::Request::new(&mut []).parse_with_uninit_headers(bytes, &mut lines) {
-        Ok(_) | Err(httparse::Error::TooManyHeaders) => Ok(()),
-        Err(error) => Err(Unreadable::Malformed(crate::http1::malformed(error).0)),
+/// The request line, and how much there is behind it.
+struct Line {
+    method: Method,
+    target: (usize, usize),
+    version: Version,
+    /// Header lines.
+    lines: usize,
+    /// Bytes of the whole head.
+    length: usize,
+}
+
+impl Line {
+    fn parse<'h>(
+        buffer: &'h [u8],
+        lines: &mut [MaybeUninit<httparse::Header<'h>>],
+        places: &mut [LinePlace],
+    ) -> Result<Option<Self>, Unreadable> {
+        let mut parsed = httparse::Request::new(&mut []);
+        let status = parsed
+            .parse_with_uninit_headers(buffer, lines)
+            .map_err(|error| match error {
+                httparse::Error::TooManyHeaders => Unreadable::TooLarge,
+                error => Unreadable::Malformed(crate::http1::malformed(error).0),
+            })?;
+        let httparse::Status::Complete(length) = status else {
+            return Ok(None);
+        };
+        for (place, line) in places.iter_mut().zip(parsed.headers.iter()) {
+            *place = LinePlace::of(line, buffer);
+        }
+        let method = parsed.method.unwrap_or_default();
+        let target = parsed.path.ok_or(Unreadable::Malformed("the first line"))?;
+        Ok(Some(Self {
+            method: Method::from_bytes(method.as_bytes()).map_err(|_| Unreadable::Malformed("the method"))?,
+            target: place_of(target.as_bytes(), buffer),
+            version: match parsed.version {
+                Some(1) => Version::HTTP_11,
+                _ => Version::HTTP_10,
+            },
+            lines: parsed.headers.len(),
+            length,
+        }))
     }
 }
 

@@ -2,14 +2,14 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version,
     header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE},
 };
 
 use super::WireError;
-use crate::http1::{Malformed, header_map, length_of_head, malformed, push_line};
+use crate::http1::{LinePlace, Malformed, header_map, length_of_head, malformed, push_line};
 
 /// The largest response head: an origin cannot make the gateway hold more.
 const HEAD_BYTES: usize = 128 * 1024;
@@ -145,39 +145,44 @@ impl ResponseHead {
         if buffer.get(..begins) != PROTOCOL.get(..begins) {
             return Err(Malformed("another protocol or version").into());
         }
-        let Some(length) = length_of_head(buffer, *seen) else {
-            // The last line end may be the empty line's first half.
-            *seen = buffer.len().saturating_sub(3);
-            return match buffer.len() < HEAD_BYTES {
-                true => Ok(None),
-                false => Err(Malformed("the head is too long").into()),
-            };
-        };
-        *seen = 0;
-        Self::parse(&buffer.split_to(length).freeze()).map(Some)
+        // Most heads come at once.
+        let may_be_whole = *seen == 0 || length_of_head(buffer, *seen).is_some();
+        if may_be_whole && let Some(head) = Self::parse(buffer)? {
+            *seen = 0;
+            return Ok(Some(head));
+        }
+        // The last line end may be the empty line's first half.
+        *seen = buffer.len().saturating_sub(3).max(1);
+        match buffer.len() < HEAD_BYTES {
+            true => Ok(None),
+            false => Err(Malformed("the head is too long").into()),
+        }
     }
 
-    fn parse(bytes: &Bytes) -> Result<Self, WireError> {
+    fn parse(buffer: &mut BytesMut) -> Result<Option<Self>, WireError> {
         let mut lines = [const { MaybeUninit::uninit() }; HEADER_LINES];
         let mut response = httparse::Response::new(&mut []);
-        let parsed =
-            httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut response, bytes, &mut lines);
-        match parsed.map_err(malformed)? {
-            httparse::Status::Complete(length) if length == bytes.len() => {}
-            httparse::Status::Complete(_) | httparse::Status::Partial => {
-                return Err(Malformed("an empty line").into());
-            }
-        }
+        let parser = httparse::ParserConfig::default();
+        let parsed = parser.parse_response_with_uninit_headers(&mut response, buffer, &mut lines);
+        let httparse::Status::Complete(length) = parsed.map_err(malformed)? else {
+            return Ok(None);
+        };
         let status = response.code.and_then(|code| StatusCode::from_u16(code).ok());
         let version = match response.version {
             Some(1) => Version::HTTP_11,
             Some(0) => Version::HTTP_10,
             _ => return Err(Malformed("another version of HTTP").into()),
         };
-        Ok(Self {
+        let mut places = [LinePlace::default(); HEADER_LINES];
+        let places = places.get_mut(..response.headers.len()).unwrap_or_default();
+        for (place, line) in places.iter_mut().zip(response.headers.iter()) {
+            *place = LinePlace::of(line, buffer);
+        }
+        let bytes = buffer.split_to(length).freeze();
+        Ok(Some(Self {
             status: status.ok_or(Malformed("the status line"))?,
             version,
-            headers: header_map(bytes, response.headers)?,
-        })
+            headers: header_map(&bytes, places)?,
+        }))
     }
 }
