@@ -7,7 +7,7 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
-    task::Poll,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -18,8 +18,9 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::HandshakeKind;
 use tokio::{net::TcpStream, time::Instant};
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::TlsAcceptor;
 
 use super::{
     activity::{Activity, HttpKind},
@@ -27,6 +28,7 @@ use super::{
     rate::StreamExecutor,
     service::{ConnectionService, Gate},
     stream::ClientStream,
+    tls_stream::ClientTls,
     wire::WireStream,
     worker::{AcceptingListener, ConnectionCounts, ConnectionPermit, Worker},
 };
@@ -44,6 +46,13 @@ use crate::{
 
 /// How long a connection that was told to close may take to do so when nothing is under way on it.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
+
+/// An HTTP/1.1 connection that has been idle for this long gives up what parses it, buffers of 8 KiB among it: most
+/// keep-alive connections are idle most of the time, and thousands of them may be.
+const REST_AFTER: Duration = Duration::from_millis(100);
+
+/// How often one that has not been idle so far is looked at again; pauses grow up to this.
+const REST_LOOK: Duration = Duration::from_secs(2);
 
 /// Bytes of an HTTP/1.1 connection that wait to be parsed, and to be written, at most: bounds what a client that does not
 /// read makes us hold.
@@ -111,7 +120,8 @@ pub(super) async fn serve<G: Gate>(
         None => connection.speak(stream, None, HttpKind::Http1).await,
         Some(acceptor) => match connection.handshake(&acceptor, stream).await {
             Ok(stream) => {
-                let (tls, kind) = agreed(&stream);
+                let (tls, kind, resumed) = agreed(stream.session());
+                counts.handshakes.add(tls.version, resumed);
                 connection.speak(stream, Some(tls), kind).await;
             }
             Err(error) => {
@@ -145,9 +155,8 @@ async fn proxy_preface(
     preface.unwrap_or_else(|_| Err(ProxyError::Io(io::ErrorKind::TimedOut.into())))
 }
 
-/// What the handshake agreed on.
-fn agreed(stream: &TlsStream<ClientStream>) -> (TlsFacts, HttpKind) {
-    let (_, session) = stream.get_ref();
+/// What the handshake agreed on, and whether it resumed a session.
+fn agreed(session: &rustls::ServerConnection) -> (TlsFacts, HttpKind, bool) {
     let version = match session.protocol_version() {
         Some(rustls::ProtocolVersion::TLSv1_2) => TlsVersion::Tls12,
         // Not our enum; the listener accepts these two alone.
@@ -158,8 +167,10 @@ fn agreed(stream: &TlsStream<ClientStream>) -> (TlsFacts, HttpKind) {
     } else {
         HttpKind::Http1
     };
+    // A resumed session names its server anew, and is taken only if the name is that of its ticket.
     let sni = session.server_name().and_then(HostName::parse);
-    (TlsFacts { sni, version }, kind)
+    let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+    (TlsFacts { sni, version }, kind, resumed)
 }
 
 /// A connection whose source is known.
@@ -175,15 +186,25 @@ struct Connection<G> {
 }
 
 impl<G: Gate> Connection<G> {
-    async fn handshake(&self, acceptor: &TlsAcceptor, stream: ClientStream) -> io::Result<TlsStream<ClientStream>> {
-        let handshake = tokio::time::timeout(self.limits.handshake_timeout, acceptor.accept(stream));
-        handshake.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    /// Shakes hands, in turn with the worker's other handshakes. What that takes is on the heap, and gone with it: a task is
+    /// as large as the largest thing that it ever holds.
+    async fn handshake(&self, acceptor: &TlsAcceptor, stream: ClientStream) -> io::Result<ClientTls> {
+        let handshake = Box::pin(async {
+            // Who says nothing needs no turn.
+            std::future::poll_fn(|cx| stream.poll_readable(cx)).await;
+            self.worker.turns.advance(acceptor.accept(stream)).await
+        });
+        let handshake = tokio::time::timeout(self.limits.handshake_timeout, handshake);
+        match handshake.await {
+            Ok(done) => done.map(ClientTls::new),
+            Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
+        }
     }
 
     /// Speaks HTTP until the connection ends.
     async fn speak<S>(self, stream: S, tls: Option<TlsFacts>, kind: HttpKind)
     where
-        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Readable + Unpin + Send + 'static,
     {
         self.activity.speaks(kind);
         let streams = StreamExecutor::default();
@@ -203,27 +224,59 @@ impl<G: Gate> Connection<G> {
             streams: streams.clone(),
         });
         let ended = match kind {
-            HttpKind::Http1 => {
-                let io = TokioIo::new(WireStream::new(stream, Arc::clone(&self.activity)));
-                let call = service_fn(move |request| service.call(request));
-                self.drive(http1(&self.limits).serve_connection(io, call).with_upgrades())
-                    .await
-            }
+            HttpKind::Http1 => self.speak_http1(stream, service).await,
             HttpKind::Http2 => {
                 let io = TokioIo::new(stream);
                 let call = service_fn(move |request| service.call(request));
-                self.drive(http2(&self.limits, streams).serve_connection(io, call))
-                    .await
+                let mut connection = Box::pin(http2(&self.limits, streams).serve_connection(io, call));
+                self.drive(connection.as_mut()).await
             }
         };
         self.report(ended);
     }
 
+    /// Speaks HTTP/1.1. What parses it, with its buffers, is there only while something is going on.
+    async fn speak_http1<S>(&self, stream: S, service: Rc<ConnectionService<G>>) -> Ended
+    where
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Readable + Unpin + Send + 'static,
+    {
+        let mut io = TokioIo::new(WireStream::new(stream, Arc::clone(&self.activity)));
+        loop {
+            let service = Rc::clone(&service);
+            let call = service_fn(move |request| service.call(request));
+            let mut connection = Box::pin(http1(&self.limits).serve_connection(io, call).with_upgrades());
+            let ended = self.drive(connection.as_mut()).await;
+            let parts = match ended {
+                Ended::AtRest => Pin::into_inner(connection).into_parts(),
+                Ended::ByHttp(_) | Ended::ByClock => return ended,
+            };
+            // At rest it holds an empty line at most, which means nothing before a head. An upgraded one is not at rest.
+            let Some(parts) = parts else { return ended };
+            io = parts.io;
+            self.rest(io.inner().stream()).await;
+        }
+    }
+
+    /// Waits, with nothing but the stream, for the client's next bytes, or for a reason to close.
+    async fn rest(&self, stream: &impl Readable) {
+        let _at_rest = self.worker.shared.counts.rests();
+        let phase_changed = self.worker.phase_changed.notified();
+        if !self.worker.phase().is_serving() {
+            return;
+        }
+        let deadline = self.activity.deadline(&self.limits).unwrap_or_else(Instant::now);
+        tokio::select! {
+            () = std::future::poll_fn(|cx| stream.poll_readable(cx)) => {}
+            () = phase_changed => {}
+            () = tokio::time::sleep_until(deadline) => {}
+        }
+    }
+
     /// Polls the connection, and closes it when it idles too long or the worker drains.
-    async fn drive<C: HttpConnection>(&self, connection: C) -> Ended {
-        let mut connection = pin!(connection);
+    async fn drive<C: HttpConnection>(&self, mut connection: Pin<&mut C>) -> Ended {
         let mut phase_changed = pin!(self.worker.phase_changed.notified());
-        let mut clock = pin!(tokio::time::sleep_until(self.next_look()));
+        let mut pause = REST_AFTER;
+        let mut clock = pin!(tokio::time::sleep_until(self.next_look(pause)));
         let mut closing = false;
         std::future::poll_fn(|cx| {
             loop {
@@ -246,7 +299,13 @@ impl<G: Gate> Connection<G> {
                     return Poll::Pending;
                 }
                 match deadline {
-                    Some(deadline) if deadline > Instant::now() && !closing => clock.as_mut().reset(deadline),
+                    Some(deadline) if deadline > Instant::now() && !closing => {
+                        if self.is_at_rest() {
+                            return Poll::Ready(Ended::AtRest);
+                        }
+                        pause = (pause * 2).min(REST_LOOK);
+                        clock.as_mut().reset(self.next_look(pause));
+                    }
                     Some(_) if closing => {
                         let tail = self.activity.tail_until(CLOSE_GRACE);
                         if tail <= Instant::now() {
@@ -261,19 +320,32 @@ impl<G: Gate> Connection<G> {
                         connection.as_mut().close();
                         clock.as_mut().reset(Instant::now() + CLOSE_GRACE);
                     }
-                    None => clock.as_mut().reset(self.next_look()),
+                    None => {
+                        pause = (pause * 2).min(REST_LOOK);
+                        clock.as_mut().reset(self.next_look(pause));
+                    }
                 }
             }
         })
         .await
     }
 
-    /// When to look at the connection's deadline: at it, or while a request is under way as soon as the next could pass.
-    /// Requests then never touch a timer.
-    fn next_look(&self) -> Instant {
+    /// When to look at the connection's deadline: at it, or while a request is under way as soon as the next could pass;
+    /// over HTTP/1.1 after this pause at the latest, to see whether it is at rest. Requests then never touch a timer.
+    fn next_look(&self, pause: Duration) -> Instant {
+        let now = Instant::now();
         let shortest = self.limits.header_timeout.min(self.limits.keepalive_timeout);
         let deadline = self.activity.deadline(&self.limits);
-        deadline.unwrap_or_else(|| Instant::now() + shortest.max(Duration::from_millis(10)))
+        let look = deadline.unwrap_or_else(|| now + shortest.max(Duration::from_millis(10)));
+        match self.activity.kind() {
+            HttpKind::Http1 => look.min(now + pause),
+            HttpKind::Http2 => look,
+        }
+    }
+
+    fn is_at_rest(&self) -> bool {
+        let since = self.activity.at_rest_since();
+        since.is_some_and(|since| since + REST_AFTER <= Instant::now())
     }
 
     fn report(&self, ended: Ended) {
@@ -292,6 +364,27 @@ impl<G: Gate> Connection<G> {
 enum Ended {
     ByHttp(hyper::Result<()>),
     ByClock,
+    /// It did not: nothing goes on, and nothing is left of what did.
+    AtRest,
+}
+
+/// What a connection at rest waits on.
+trait Readable {
+    /// Whether there is something to read from the socket.
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+impl Readable for ClientStream {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_readable(cx)
+    }
+}
+
+/// At rest it has no decrypted bytes left: HTTP was told that there is nothing to read.
+impl Readable for ClientTls {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_readable(cx)
+    }
 }
 
 /// What hyper's two kinds of connections have in common.

@@ -11,6 +11,8 @@ mod proxy;
 mod rate;
 mod service;
 mod stream;
+mod tls_stream;
+mod turns;
 mod wire;
 mod worker;
 

@@ -71,13 +71,19 @@ impl<S> WireStream<S> {
             activity,
         }
     }
+
+    pub(super) fn stream(&self) -> &S {
+        &self.stream
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for WireStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
+        let read = Pin::new(&mut this.stream).poll_read(cx, buffer);
+        this.activity.waits(read.is_pending());
+        ready!(read)?;
         if !this.activity.is_tunnel() {
             let scan = this.scanner.scan(&buffer.filled()[before..]);
             this.activity.verdicts.add(scan);
@@ -89,6 +95,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for WireStream<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for WireStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.activity.unflushed(true);
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -97,6 +104,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WireStream<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.activity.unflushed(true);
         Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 
@@ -105,7 +113,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WireStream<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.activity.unflushed(!matches!(flushed, Poll::Ready(Ok(()))));
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -22,11 +22,12 @@ use super::{
     caps::{ClientPermit, ConnectionCaps, OverCap, TotalPermit},
     connection,
     service::Gate,
+    turns::HandshakeTurns,
 };
 use crate::{
-    config::settings::{Limits, Listener},
+    config::settings::{Limits, Listener, TlsVersion},
     policy::client::SourceAddr,
-    telemetry::metrics::ConnectionFigures,
+    telemetry::metrics::{ConnectionFigures, HandshakeFigures},
 };
 
 /// How often it is said that connections cannot be accepted; it goes on being counted.
@@ -65,8 +66,12 @@ pub struct ConnectionCounts {
     pub accept_errors: AtomicU64,
     /// TLS handshakes that failed or took too long.
     pub handshake_errors: AtomicU64,
+    /// TLS handshakes that succeeded.
+    pub handshakes: HandshakeCounts,
     /// PROXY headers missing, malformed, late, or from a peer that must not send one.
     pub proxy_errors: AtomicU64,
+    /// HTTP/1.1 connections that are at rest now: they hold nothing but their socket and TLS session.
+    pub at_rest: AtomicU64,
     /// Request heads that HTTP could not parse or that were too large; they have no access record.
     pub malformed_heads: AtomicU64,
 }
@@ -74,6 +79,49 @@ pub struct ConnectionCounts {
 impl ConnectionCounts {
     pub(super) fn add(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a connection as at rest for as long as the result lives.
+    pub(super) fn rests(&self) -> AtRest<'_> {
+        Self::add(&self.at_rest);
+        AtRest(&self.at_rest)
+    }
+}
+
+/// A connection at rest.
+pub(super) struct AtRest<'c>(&'c AtomicU64);
+
+impl Drop for AtRest<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// TLS handshakes that succeeded, by what they cost: a resumed one needs no signature.
+#[derive(Debug, Default)]
+pub struct HandshakeCounts {
+    full: [AtomicU64; 2],
+    resumed: [AtomicU64; 2],
+}
+
+impl HandshakeCounts {
+    pub(super) fn add(&self, version: TlsVersion, resumed: bool) {
+        let counters = if resumed { &self.resumed } else { &self.full };
+        ConnectionCounts::add(match version {
+            TlsVersion::Tls12 => &counters[0],
+            TlsVersion::Tls13 => &counters[1],
+        });
+    }
+
+    fn figures(&self) -> HandshakeFigures {
+        let read = |counters: &[AtomicU64; 2]| counters.each_ref().map(|counter| counter.load(Ordering::Relaxed));
+        let ([full_tls12, full_tls13], [resumed_tls12, resumed_tls13]) = (read(&self.full), read(&self.resumed));
+        HandshakeFigures {
+            full_tls12,
+            full_tls13,
+            resumed_tls12,
+            resumed_tls13,
+        }
     }
 }
 
@@ -101,6 +149,8 @@ impl Shared {
             over_client_limit: read(&counts.over_client),
             proxy_header: read(&counts.proxy_errors),
             handshake: read(&counts.handshake_errors),
+            handshakes: counts.handshakes.figures(),
+            at_rest: read(&counts.at_rest),
             malformed_head: read(&counts.malformed_heads),
             accept_errors: read(&counts.accept_errors),
         }
@@ -122,6 +172,8 @@ pub(super) struct Worker<G> {
     phase: Cell<Phase>,
     /// Wakes connections when the phase changes.
     pub(super) phase_changed: Notify,
+    /// At the steps of TLS handshakes.
+    pub(super) turns: HandshakeTurns,
     open: Arc<OpenConnections>,
 }
 
@@ -171,6 +223,7 @@ impl<G: Gate> Worker<G> {
             shared,
             phase: Cell::new(Phase::Serving),
             phase_changed: Notify::new(),
+            turns: HandshakeTurns::new(),
             open: Arc::default(),
         })
     }
@@ -190,6 +243,7 @@ impl<G: Gate> Worker<G> {
             .into_iter()
             .map(|listener| tokio::task::spawn_local(Rc::clone(&self).accept_all(listener)))
             .collect();
+        let renewing = tokio::task::spawn_local(Rc::clone(&self).renew_turns());
         started(Ok(()));
         // A sender that is gone means the same as one that says stop.
         let draining = phase
@@ -206,6 +260,11 @@ impl<G: Gate> Worker<G> {
             () = self.none_open() => {}
             _ = stopped => {}
         }
+        renewing.abort();
+    }
+
+    async fn renew_turns(self: Rc<Self>) {
+        self.turns.renew(|| (self.shared.limits)().handshake_turns).await;
     }
 
     pub(super) fn phase(&self) -> Phase {

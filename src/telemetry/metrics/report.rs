@@ -137,6 +137,12 @@ impl Metrics {
         out.sample(&[("state", "http")], figures.open.saturating_sub(tunnels));
         out.sample(&[("state", "tunnel")], tunnels);
         out.single(
+            "portcullis_connections_at_rest",
+            Kind::Gauge,
+            "Open HTTP/1.1 connections that hold only their socket between two requests.",
+            figures.at_rest,
+        );
+        out.single(
             "portcullis_connections_accepted_total",
             Kind::Counter,
             "Client connections taken from a listener.",
@@ -155,6 +161,20 @@ impl Metrics {
             ("malformed_head", figures.malformed_head),
         ] {
             out.sample(&[("cause", cause)], count);
+        }
+        out.family(
+            "portcullis_tls_handshakes_total",
+            Kind::Counter,
+            "TLS handshakes that succeeded, by whether a session was resumed.",
+        );
+        let handshakes = figures.handshakes;
+        for (version, resumed, count) in [
+            ("1.2", "no", handshakes.full_tls12),
+            ("1.2", "yes", handshakes.resumed_tls12),
+            ("1.3", "no", handshakes.full_tls13),
+            ("1.3", "yes", handshakes.resumed_tls13),
+        ] {
+            out.sample(&[("version", version), ("resumed", resumed)], count);
         }
         out.single(
             "portcullis_accept_errors_total",
