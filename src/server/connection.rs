@@ -77,7 +77,7 @@ pub(super) async fn serve<G: Gate>(
     listener: Rc<AcceptingListener>,
     mut tcp: TcpStream,
     peer: SocketAddr,
-    limits: Limits,
+    limits: Rc<Limits>,
     permit: ConnectionPermit,
 ) {
     let peer = Peer(peer);
@@ -116,7 +116,7 @@ pub(super) async fn serve<G: Gate>(
         limits,
     };
     match connection.listener.tls.clone() {
-        None => connection.speak(stream, None, HttpKind::Http1).await,
+        None => connection.speak(Box::new(stream), None, HttpKind::Http1).await,
         Some(acceptor) => match connection.handshake(&acceptor, stream).await {
             Ok(stream) => {
                 let (tls, kind, resumed) = agreed(stream.session());
@@ -180,7 +180,7 @@ struct Connection<G> {
     source: SourceAddr,
     activity: Arc<Activity>,
     pace: Option<Pace>,
-    limits: Limits,
+    limits: Rc<Limits>,
 }
 
 impl<G: Gate> Connection<G> {
@@ -200,7 +200,7 @@ impl<G: Gate> Connection<G> {
     }
 
     /// Speaks HTTP until the connection ends.
-    async fn speak<S>(self, stream: S, tls: Option<TlsFacts>, kind: HttpKind)
+    async fn speak<S>(&self, stream: S, tls: Option<TlsFacts>, kind: HttpKind)
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Readable + Unpin + Send + 'static,
     {
@@ -243,13 +243,15 @@ impl<G: Gate> Connection<G> {
             let call = service_fn(move |request| service.call(request));
             let mut connection = Box::pin(http1(&self.limits).serve_connection(io, call).with_upgrades());
             let ended = self.drive(connection.as_mut()).await;
-            let parts = match ended {
-                Ended::AtRest => Pin::into_inner(connection).into_parts(),
-                Ended::ByHttp(_) | Ended::ByClock => return ended,
+            if !matches!(ended, Ended::AtRest) {
+                return ended;
+            }
+            // What it has read is an empty line at most, which means nothing before a head. It goes before the rest begins.
+            io = match Pin::into_inner(connection).into_parts() {
+                Some(parts) => parts.io,
+                // It changed protocols, which ends it before it could rest.
+                None => return ended,
             };
-            // At rest it holds an empty line at most, which means nothing before a head. An upgraded one is not at rest.
-            let Some(parts) = parts else { return ended };
-            io = parts.io;
             self.rest(io.inner().stream()).await;
         }
     }
@@ -371,16 +373,16 @@ trait Readable {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
-impl Readable for ClientStream {
+impl Readable for Box<ClientStream> {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.poll_readable(cx)
+        ClientStream::poll_readable(self, cx)
     }
 }
 
 /// At rest it has no decrypted bytes left: HTTP was told that there is nothing to read.
 impl Readable for ClientTls {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.poll_readable(cx)
+        Self::poll_readable(self, cx)
     }
 }
 

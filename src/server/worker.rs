@@ -327,7 +327,7 @@ impl<G: Gate> Worker<G> {
 
     fn serve(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, listener: &Rc<AcceptingListener>) {
         ConnectionCounts::add(&self.shared.counts.accepted);
-        let limits = (self.shared.limits)();
+        let limits = Rc::new((self.shared.limits)());
         match self.shared.caps.admit(&limits) {
             Ok(total) => {
                 let permit = self.permit(total);
