@@ -10,7 +10,6 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::wire::Verdicts;
 use crate::config::settings::Limits;
 
 /// Nothing of it is ever contended: a connection stays on one worker. Atomics, because a tunnel's stream must be `Send`.
@@ -29,14 +28,8 @@ pub(super) struct Activity {
     tunnel: AtomicBool,
     /// What was read ends within a head, which began behind another request.
     within_head: AtomicBool,
-    /// HTTP/1 waits for bytes to read.
-    waits: AtomicBool,
-    /// HTTP/1 has written what has yet to leave.
-    unflushed: AtomicBool,
     /// A request's body was given up before its end: the client may still be sending it.
     pub(super) unread: Arc<AtomicBool>,
-    /// On the heads of an HTTP/1 connection.
-    pub(super) verdicts: Verdicts,
 }
 
 /// Bytes of an HTTP/2 response that has ended may still wait for the client's window: a frame a stream at most. This is the
@@ -62,10 +55,7 @@ impl Activity {
             http2: AtomicBool::new(false),
             tunnel: AtomicBool::new(false),
             within_head: AtomicBool::new(false),
-            waits: AtomicBool::new(false),
-            unflushed: AtomicBool::new(false),
             unread: Arc::default(),
-            verdicts: Verdicts::default(),
         })
     }
 
@@ -74,7 +64,7 @@ impl Activity {
         self.http2.store(kind == HttpKind::Http2, Ordering::Relaxed);
     }
 
-    pub(super) fn kind(&self) -> HttpKind {
+    fn kind(&self) -> HttpKind {
         if self.http2.load(Ordering::Relaxed) {
             HttpKind::Http2
         } else {
@@ -107,29 +97,6 @@ impl Activity {
     /// HTTP/1 was read as far as this: whether it ends within a head.
     pub(super) fn scanned(&self, within_head: bool) {
         self.within_head.store(within_head, Ordering::Relaxed);
-    }
-
-    /// HTTP/1 was read from: whether nothing was there.
-    pub(super) fn waits(&self, waits: bool) {
-        self.waits.store(waits, Ordering::Relaxed);
-    }
-
-    /// HTTP/1 was written to, or flushed.
-    pub(super) fn unflushed(&self, unflushed: bool) {
-        self.unflushed.store(unflushed, Ordering::Relaxed);
-    }
-
-    /// Since when an HTTP/1 connection has been idle, with nothing half read and nothing to write: whatever parses it holds
-    /// nothing that it will need.
-    pub(super) fn at_rest_since(&self) -> Option<Instant> {
-        let rests = self.kind() == HttpKind::Http1
-            && self.had_request.load(Ordering::Relaxed)
-            && self.waits.load(Ordering::Relaxed)
-            && !self.unflushed.load(Ordering::Relaxed)
-            && !self.is_busy()
-            && !self.is_within_head()
-            && !self.is_tunnel();
-        rests.then(|| self.at(self.idle_since.load(Ordering::Relaxed)))
     }
 
     /// Bytes went out. After an HTTP/1 request's end they are the tail of its response, which a slow reader may take its

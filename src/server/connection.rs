@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use hyper::{
     rt::{Read, Write},
-    server::conn::{http1, http2},
+    server::conn::http2,
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -24,12 +24,12 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{
     activity::{Activity, HttpKind},
+    h1,
     proxy::{self, Preface, ProxyError},
     rate::StreamExecutor,
     service::{ConnectionService, Gate},
     stream::ClientStream,
     tls_stream::ClientTls,
-    wire::WireStream,
     worker::{AcceptingListener, ConnectionCounts, ConnectionPermit, Worker},
 };
 use crate::{
@@ -46,17 +46,6 @@ use crate::{
 
 /// How long a connection that was told to close may take to do so when nothing is under way on it.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
-
-/// An HTTP/1.1 connection that has been idle for this long gives up what parses it, buffers of 8 KiB among it: most
-/// keep-alive connections are idle most of the time, and thousands of them may be.
-const REST_AFTER: Duration = Duration::from_millis(100);
-
-/// How often one that has not been idle so far is looked at again; pauses grow up to this.
-const REST_LOOK: Duration = Duration::from_secs(2);
-
-/// Bytes of an HTTP/1.1 connection that wait to be parsed, and to be written, at most: bounds what a client that does not
-/// read makes us hold.
-const H1_BUFFER: usize = 128 * 1024;
 
 /// HTTP/2 flow-control windows: what one stream, and all streams together, may send us before we take it. They bound what a
 /// client can make a connection hold; a megabyte fills a 100 Mbit/s line over 80 ms.
@@ -202,7 +191,7 @@ impl<G: Gate> Connection<G> {
     /// Speaks HTTP until the connection ends.
     async fn speak<S>(&self, stream: S, tls: Option<TlsFacts>, kind: HttpKind)
     where
-        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Readable + Unpin + Send + 'static,
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
         self.activity.speaks(kind);
         let streams = StreamExecutor::default();
@@ -221,10 +210,14 @@ impl<G: Gate> Connection<G> {
             streams: streams.clone(),
         });
         let ended = match kind {
-            HttpKind::Http1 => self.speak_http1(stream, service).await,
+            HttpKind::Http1 => {
+                let mut connection = h1::serve(stream, service, &self.limits);
+                self.drive(Pin::new(&mut connection)).await
+            }
             HttpKind::Http2 => {
                 let io = TokioIo::new(stream);
-                let call = service_fn(move |request| service.call(request));
+                let call = service_fn(move |request| service.call_http2(request));
+                // On the heap, or a task that speaks HTTP/1.1 were as large.
                 let mut connection = Box::pin(http2(&self.limits, streams).serve_connection(io, call));
                 self.drive(connection.as_mut()).await
             }
@@ -232,50 +225,10 @@ impl<G: Gate> Connection<G> {
         self.report(ended);
     }
 
-    /// Speaks HTTP/1.1. What parses it, with its buffers, is there only while something is going on.
-    async fn speak_http1<S>(&self, stream: S, service: Rc<ConnectionService<G>>) -> Ended
-    where
-        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Readable + Unpin + Send + 'static,
-    {
-        let mut io = TokioIo::new(WireStream::new(stream, Arc::clone(&self.activity)));
-        loop {
-            let service = Rc::clone(&service);
-            let call = service_fn(move |request| service.call(request));
-            let mut connection = Box::pin(http1(&self.limits).serve_connection(io, call).with_upgrades());
-            let ended = self.drive(connection.as_mut()).await;
-            if !matches!(ended, Ended::AtRest) {
-                return ended;
-            }
-            // What it has read is an empty line at most, which means nothing before a head. It goes before the rest begins.
-            io = match Pin::into_inner(connection).into_parts() {
-                Some(parts) => parts.io,
-                // It changed protocols, which ends it before it could rest.
-                None => return ended,
-            };
-            self.rest(io.inner().stream()).await;
-        }
-    }
-
-    /// Waits, with nothing but the stream, for the client's next bytes, or for a reason to close.
-    async fn rest(&self, stream: &impl Readable) {
-        let _at_rest = self.worker.shared.counts.rests();
-        let phase_changed = self.worker.phase_changed.notified();
-        if !self.worker.phase().is_serving() {
-            return;
-        }
-        let deadline = self.activity.deadline(&self.limits).unwrap_or_else(Instant::now);
-        tokio::select! {
-            () = std::future::poll_fn(|cx| stream.poll_readable(cx)) => {}
-            () = phase_changed => {}
-            () = tokio::time::sleep_until(deadline) => {}
-        }
-    }
-
     /// Polls the connection, and closes it when it idles too long or the worker drains.
     async fn drive<C: HttpConnection>(&self, mut connection: Pin<&mut C>) -> Ended {
         let mut phase_changed = pin!(self.worker.phase_changed.notified());
-        let mut pause = REST_AFTER;
-        let mut clock = pin!(tokio::time::sleep_until(self.next_look(pause)));
+        let mut clock = pin!(tokio::time::sleep_until(self.next_look()));
         let mut closing = false;
         std::future::poll_fn(|cx| {
             loop {
@@ -285,7 +238,7 @@ impl<G: Gate> Connection<G> {
                     connection.as_mut().close();
                     clock.as_mut().reset(Instant::now() + CLOSE_GRACE);
                 }
-                if let Poll::Ready(result) = connection.as_mut().poll(cx) {
+                if let Poll::Ready(result) = connection.as_mut().poll_end(cx) {
                     return Poll::Ready(Ended::ByHttp(result));
                 }
                 // Registers this task's waker; once notified it stays ready.
@@ -298,13 +251,7 @@ impl<G: Gate> Connection<G> {
                     return Poll::Pending;
                 }
                 match deadline {
-                    Some(deadline) if deadline > Instant::now() && !closing => {
-                        if self.is_at_rest() {
-                            return Poll::Ready(Ended::AtRest);
-                        }
-                        pause = (pause * 2).min(REST_LOOK);
-                        clock.as_mut().reset(self.next_look(pause));
-                    }
+                    Some(deadline) if deadline > Instant::now() && !closing => clock.as_mut().reset(deadline),
                     Some(_) if closing => {
                         let tail = self.activity.tail_until(CLOSE_GRACE);
                         if tail <= Instant::now() {
@@ -319,38 +266,25 @@ impl<G: Gate> Connection<G> {
                         connection.as_mut().close();
                         clock.as_mut().reset(Instant::now() + CLOSE_GRACE);
                     }
-                    None => {
-                        pause = (pause * 2).min(REST_LOOK);
-                        clock.as_mut().reset(self.next_look(pause));
-                    }
+                    None => clock.as_mut().reset(self.next_look()),
                 }
             }
         })
         .await
     }
 
-    /// When to look at the connection's deadline: at it, or while a request is under way as soon as the next could pass;
-    /// over HTTP/1.1 after this pause at the latest, to see whether it is at rest. Requests then never touch a timer.
-    fn next_look(&self, pause: Duration) -> Instant {
-        let now = Instant::now();
+    /// When to look at the connection's deadline: at it, or while a request is under way as soon as the next could pass.
+    /// Requests then never touch a timer.
+    fn next_look(&self) -> Instant {
         let shortest = self.limits.header_timeout.min(self.limits.keepalive_timeout);
         let deadline = self.activity.deadline(&self.limits);
-        let look = deadline.unwrap_or_else(|| now + shortest.max(Duration::from_millis(10)));
-        match self.activity.kind() {
-            HttpKind::Http1 => look.min(now + pause),
-            HttpKind::Http2 => look,
-        }
-    }
-
-    fn is_at_rest(&self) -> bool {
-        let since = self.activity.at_rest_since();
-        since.is_some_and(|since| since + REST_AFTER <= Instant::now())
+        deadline.unwrap_or_else(|| Instant::now() + shortest.max(Duration::from_millis(10)))
     }
 
     fn report(&self, ended: Ended) {
         let Ended::ByHttp(Err(error)) = ended else { return };
-        // hyper answers a head that it cannot parse itself (400, 414, 431) and closes; no request ever reaches the gate.
-        if error.is_parse() || error.is_parse_too_large() {
+        // What is no head is answered barely; no request ever reaches the gate.
+        if let ConnectionError::Http1(h1::Broken::Unreadable(_)) = &error {
             ConnectionCounts::add(&self.worker.shared.counts.malformed_heads);
             tracing::debug!(peer = %self.peer.0, source = %self.source.0, %error, "refused a malformed request head");
         } else {
@@ -361,47 +295,35 @@ impl<G: Gate> Connection<G> {
 
 /// How a connection ended.
 enum Ended {
-    ByHttp(hyper::Result<()>),
+    ByHttp(Result<(), ConnectionError>),
     ByClock,
-    /// It did not: nothing goes on, and nothing is left of what did.
-    AtRest,
 }
 
-/// What a connection at rest waits on.
-trait Readable {
-    /// Whether there is something to read from the socket.
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()>;
+/// How a connection ended that did not end well.
+#[derive(Debug, thiserror::Error)]
+enum ConnectionError {
+    #[error(transparent)]
+    Http1(#[from] h1::Broken),
+    #[error(transparent)]
+    Http2(#[from] hyper::Error),
 }
 
-impl Readable for Box<ClientStream> {
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        ClientStream::poll_readable(self, cx)
-    }
-}
+/// What the two kinds of connections have in common.
+trait HttpConnection {
+    /// Drives it; ready when it has ended.
+    fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>>;
 
-/// At rest it has no decrypted bytes left: HTTP was told that there is nothing to read.
-impl Readable for ClientTls {
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        Self::poll_readable(self, cx)
-    }
-}
-
-/// What hyper's two kinds of connections have in common.
-trait HttpConnection: Future<Output = hyper::Result<()>> {
     /// Finishes what is under way, then closes.
     fn close(self: Pin<&mut Self>);
 }
 
-impl<I, B, S> HttpConnection for http1::UpgradeableConnection<I, S>
-where
-    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = B>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    I: Read + Write + Unpin + Send + 'static,
-    B: http_body::Body + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+impl<F: Future<Output = Result<(), h1::Broken>> + Unpin> HttpConnection for h1::Http1<F> {
+    fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+        self.poll(cx).map_err(ConnectionError::from)
+    }
+
     fn close(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
+        Self::close(self);
     }
 }
 
@@ -414,36 +336,17 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     E: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
 {
+    fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+        self.poll(cx).map_err(ConnectionError::from)
+    }
+
     fn close(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }
 }
 
-/// HTTP/1.1 as we speak it. The head's timeout is ours ([`Activity::deadline`]): hyper's would also end idle keep-alive.
-/// A client that closes its half is gone, as with nginx. `pipeline_flush` stays off: it holds an answer back, an error's too,
-/// as long as anything unparsed has been read behind its request.
-///
-/// The limits of a head have slack here: up to it the gate answers, with a page and a record; beyond it hyper does, barely.
-fn http1(limits: &Limits) -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(None)
-        .half_close(false)
-        .max_header_size(slack_bytes(limits))
-        .max_buf_size(slack_bytes(limits).max(H1_BUFFER));
-    // hyper has a faster way for its own number of lines than for one that it is told.
-    if slack_count(limits) != HYPER_HEADERS {
-        builder.max_headers(slack_count(limits));
-    }
-    builder
-}
-
-/// The header lines that hyper takes when it is not told otherwise.
-const HYPER_HEADERS: usize = 100;
-
 fn slack_count(limits: &Limits) -> usize {
-    limits.header_count + 10
+    limits.header_count + limits.header_count / 4 + 8
 }
 
 fn slack_bytes(limits: &Limits) -> usize {

@@ -6,6 +6,7 @@
 mod activity;
 mod caps;
 mod connection;
+mod h1;
 mod listen;
 mod proxy;
 mod rate;
@@ -13,7 +14,6 @@ mod service;
 mod stream;
 mod tls_stream;
 mod turns;
-mod wire;
 mod worker;
 
 use std::{io, sync::Arc, thread, time::Duration};

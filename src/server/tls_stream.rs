@@ -27,7 +27,7 @@ const COLD_AFTER: Duration = Duration::from_secs(1);
 /// A client's TLS connection.
 #[derive(Debug)]
 pub(super) struct ClientTls {
-    /// On the heap: a task is as large as the largest thing that it ever holds, several times over when it is moved.
+    /// On the heap: a task is as large as the largest thing that it ever holds, and larger where that is moved.
     stream: Box<TlsStream<ClientStream>>,
     /// When something was written that was more than a first record. `None`: nothing was.
     warm: Option<Instant>,
@@ -43,11 +43,6 @@ impl ClientTls {
 
     pub(super) fn session(&self) -> &rustls::ServerConnection {
         self.stream.get_ref().1
-    }
-
-    /// Whether the socket has something to read, or an end. Decrypted bytes that wait are not looked for.
-    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.stream.get_ref().0.poll_readable(cx)
     }
 
     /// Whether this much begins with a record of its own.

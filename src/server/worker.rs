@@ -9,7 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use rustls::ServerConfig;
@@ -21,11 +21,13 @@ use tokio::{
 use super::{
     caps::{ClientPermit, ConnectionCaps, OverCap, TotalPermit},
     connection,
+    h1::{Buffers, Slots},
     service::Gate,
     turns::HandshakeTurns,
 };
 use crate::{
     config::settings::{Limits, Listener, TlsVersion},
+    http1::Scratch,
     policy::client::SourceAddr,
     telemetry::metrics::{ConnectionFigures, HandshakeFigures},
 };
@@ -70,8 +72,6 @@ pub struct ConnectionCounts {
     pub handshakes: HandshakeCounts,
     /// PROXY headers missing, malformed, late, or from a peer that must not send one.
     pub proxy_errors: AtomicU64,
-    /// HTTP/1.1 connections that are at rest now: they hold nothing but their socket and TLS session.
-    pub at_rest: AtomicU64,
     /// Request heads that HTTP could not parse or that were too large; they have no access record.
     pub malformed_heads: AtomicU64,
 }
@@ -79,21 +79,6 @@ pub struct ConnectionCounts {
 impl ConnectionCounts {
     pub(super) fn add(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts a connection as at rest for as long as the result lives.
-    pub(super) fn rests(&self) -> AtRest<'_> {
-        Self::add(&self.at_rest);
-        AtRest(&self.at_rest)
-    }
-}
-
-/// A connection at rest.
-pub(super) struct AtRest<'c>(&'c AtomicU64);
-
-impl Drop for AtRest<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -150,7 +135,6 @@ impl Shared {
             proxy_header: read(&counts.proxy_errors),
             handshake: read(&counts.handshake_errors),
             handshakes: counts.handshakes.figures(),
-            at_rest: read(&counts.at_rest),
             malformed_head: read(&counts.malformed_heads),
             accept_errors: read(&counts.accept_errors),
         }
@@ -175,6 +159,12 @@ pub(super) struct Worker<G> {
     /// At the steps of TLS handshakes.
     pub(super) turns: HandshakeTurns,
     open: Arc<OpenConnections>,
+    /// What HTTP/1 connections read their heads into.
+    pub(super) scratch: Rc<Scratch>,
+    /// Room for their requests under way.
+    pub(super) slots: Slots,
+    pub(super) buffers: Buffers,
+    pub(super) dates: Dates,
 }
 
 impl<G> std::fmt::Debug for Worker<G> {
@@ -225,6 +215,10 @@ impl<G: Gate> Worker<G> {
             phase_changed: Notify::new(),
             turns: HandshakeTurns::new(),
             open: Arc::default(),
+            scratch: Rc::default(),
+            slots: Slots::default(),
+            buffers: Buffers::default(),
+            dates: Dates::default(),
         })
     }
 
@@ -369,6 +363,34 @@ impl<G: Gate> Worker<G> {
         });
         tracing::debug!(limit = over.as_str(), "closed a connection");
     }
+}
+
+/// Writes `Date` headers, and remembers the second: all answers of one share it.
+#[derive(Debug, Default)]
+pub(super) struct Dates(Cell<Option<(u64, Date)>>);
+
+/// RFC 9110 §5.6.7.
+type Date = [u8; "Thu, 01 Jan 1970 00:00:00 GMT".len()];
+
+impl Dates {
+    pub(super) fn now(&self) -> Date {
+        let now = SystemTime::now();
+        let second = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        match self.0.get() {
+            Some((known, date)) if known == second => date,
+            _ => {
+                let date = date(now);
+                self.0.set(Some((second, date)));
+                date
+            }
+        }
+    }
+}
+
+fn date(time: SystemTime) -> Date {
+    let time = jiff::Timestamp::try_from(time).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    let shown = jiff::fmt::strtime::format("%a, %d %b %Y %H:%M:%S GMT", time).unwrap_or_default();
+    shown.as_bytes().try_into().unwrap_or(*b"Thu, 01 Jan 1970 00:00:00 GMT")
 }
 
 /// A listener's socket, registered with the worker's runtime.

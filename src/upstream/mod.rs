@@ -37,6 +37,7 @@ use self::{
 };
 use crate::{
     config::settings::Server,
+    http1::Scratch,
     policy::decision::Permit,
     telemetry::metrics::{OpenConnection, UpstreamMeter, WorkerIndex},
 };
@@ -45,6 +46,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Upstreams {
     pools: RefCell<HashMap<Arc<Endpoint>, Rc<Pool>>>,
+    /// What answers are read into.
+    scratch: Rc<Scratch>,
 }
 
 /// Where a request goes: what a permit says, in the terms of HTTP/1.1. There is no other way to make one.
@@ -204,7 +207,7 @@ impl Upstreams {
         if let Some(pool) = self.pools.borrow().get(endpoint) {
             return Rc::clone(pool);
         }
-        let pool = Rc::new(Pool::new(Arc::clone(endpoint)));
+        let pool = Rc::new(Pool::new(Arc::clone(endpoint), Rc::clone(&self.scratch)));
         self.pools.borrow_mut().insert(Arc::clone(endpoint), Rc::clone(&pool));
         pool
     }

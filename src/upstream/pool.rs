@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     config::settings::{Server, Upstream},
+    http1::Scratch,
     telemetry::metrics::OpenConnection,
 };
 
@@ -32,6 +33,7 @@ const FAILED: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) struct Pool {
     endpoint: Arc<Endpoint>,
+    scratch: Rc<Scratch>,
     addresses: Option<Addresses>,
     /// Addresses take turns as servers do.
     turn: Cell<usize>,
@@ -77,13 +79,14 @@ pub(super) struct Lease {
 }
 
 impl Pool {
-    pub(super) fn new(endpoint: Arc<Endpoint>) -> Self {
+    pub(super) fn new(endpoint: Arc<Endpoint>, scratch: Rc<Scratch>) -> Self {
         let addresses = match endpoint.server() {
             Server::Http { host, port } | Server::Https { host, port } => Some(Addresses::new(host, *port)),
             Server::Demo => None,
         };
         Self {
             endpoint,
+            scratch,
             addresses,
             turn: Cell::new(0),
             idle: RefCell::default(),
@@ -198,7 +201,7 @@ impl Pool {
         let in_turn = (0..count).map(|i| addresses[(turn + i) % count]);
         let stream = connect::connect(&self.endpoint, in_turn, deadline).await?;
         Ok(Connection {
-            http: h1::Connection::new(stream),
+            http: h1::Connection::new(stream, Rc::clone(&self.scratch)),
             open: quota.meter.map(|(meter, worker)| meter.connected(worker)),
         })
     }

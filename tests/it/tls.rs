@@ -1,6 +1,6 @@
-//! Sessions and what comes back with them; many handshakes at once; connections at rest.
+//! Sessions and what comes back with them; many handshakes at once; records.
 
-use std::{io::Write, thread};
+use std::{io::Read, thread};
 
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::{
@@ -8,11 +8,7 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
-use crate::harness::{
-    Gateway, Tls,
-    client::{TlsStream, read_response},
-    gateway::Setup,
-};
+use crate::harness::{Gateway, Origin, Tls, client::TlsStream, gateway::Setup};
 
 /// Two sites that each have a certificate of their own, four workers, and no site for other hosts.
 const SITES: &str = r#"
@@ -187,57 +183,45 @@ fn a_hundred_handshakes_at_once_all_succeed_in_their_turn() {
     );
 }
 
-const AT_REST: &str = "portcullis_connections_at_rest";
+/// How much each record carries of what comes, until this much has.
+fn record_sizes(stream: &mut TlsStream, total: usize) -> Vec<usize> {
+    let (session, socket) = (&mut stream.0.conn, &mut stream.0.sock);
+    let mut sizes = Vec::new();
+    while sizes.iter().sum::<usize>() < total {
+        let mut record = vec![0; 5];
+        socket.read_exact(&mut record).expect("a record's head");
+        record.resize(5 + usize::from(u16::from_be_bytes([record[3], record[4]])), 0);
+        socket.read_exact(&mut record[5..]).expect("a record");
+        let mut unread = &record[..];
+        while !unread.is_empty() {
+            session.read_tls(&mut unread).expect("room");
+        }
+        let state = session.process_new_packets().expect("a valid record");
+        let mut plain = vec![0; state.plaintext_bytes_to_read()];
+        session.reader().read_exact(&mut plain).expect("it is there");
+        // Tickets carry nothing.
+        if !plain.is_empty() {
+            sizes.push(plain.len());
+        }
+    }
+    sizes
+}
 
 #[test]
-fn a_connection_at_rest_is_served_again_and_closed_when_the_gateway_drains() {
-    let gateway = start(SITES);
+fn the_first_record_to_a_cold_connection_is_small_and_the_others_are_full() {
+    const BODY: usize = 1_000_000;
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {BODY}\r\n\r\n{}", "x".repeat(BODY));
+    let origin = Origin::answering(Box::leak(answer.into_bytes().into_boxed_slice()));
+    let gateway = start(&SITES.replace("builtin:demo", &origin.url()));
     let mut stream = Tls::default()
         .connect(gateway.address(0), "a.test")
         .expect("a handshake");
-    for _ in 0..3 {
-        assert!(ask(&mut stream, "a.test").starts_with("HTTP/1.1 200 "));
-        gateway.wait_for_metric(AT_REST, 1);
-    }
-    // Two heads at once, and then one in two pieces.
     let request = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
-    stream.0.write_all(request.repeat(2).as_bytes()).expect("it reads");
-    for _ in 0..2 {
-        assert!(read_response(&mut stream.0).starts_with("HTTP/1.1 200 "));
-    }
-    gateway.wait_for_metric(AT_REST, 1);
-    let (first, second) = request.split_at(10);
-    stream.0.write_all(first.as_bytes()).expect("it reads");
-    gateway.wait_for_metric(AT_REST, 0);
-    stream.0.write_all(second.as_bytes()).expect("it reads");
-    assert!(read_response(&mut stream.0).starts_with("HTTP/1.1 200 "));
-    gateway.wait_for_metric(AT_REST, 1);
-    gateway.signal("TERM");
-    assert_eq!(crate::harness::client::read_to_end(&mut stream.0), "");
-}
-
-#[test]
-fn a_client_that_leaves_while_its_connection_is_at_rest_makes_room() {
-    let gateway = start(SITES);
-    let mut stream = Tls::default()
-        .connect(gateway.address(0), "a.test")
-        .expect("a handshake");
-    ask(&mut stream, "a.test");
-    gateway.wait_for_metric(AT_REST, 1);
-    gateway.wait_for_metric(r#"portcullis_connections{state="http"}"#, 1);
-    drop(stream);
-    gateway.wait_for_metric(r#"portcullis_connections{state="http"}"#, 0);
-    gateway.wait_for_metric(AT_REST, 0);
-}
-
-#[test]
-fn a_connection_at_rest_is_closed_after_its_keep_alive() {
-    let config = SITES.replace("[limits]", "[limits]\nkeepalive_timeout = \"1s\"");
-    let gateway = start(&config);
-    let mut stream = Tls::default()
-        .connect(gateway.address(0), "a.test")
-        .expect("a handshake");
-    ask(&mut stream, "a.test");
-    gateway.wait_for_metric(AT_REST, 1);
-    assert_eq!(crate::harness::client::read_to_end(&mut stream.0), "");
+    std::io::Write::write_all(&mut stream.0, request.as_bytes()).expect("it reads");
+    let sizes = record_sizes(&mut stream, BODY);
+    assert_eq!(
+        (sizes.first(), sizes.iter().max()),
+        (Some(&4096), Some(&16384)),
+        "{sizes:?}"
+    );
 }

@@ -137,12 +137,6 @@ impl Metrics {
         out.sample(&[("state", "http")], figures.open.saturating_sub(tunnels));
         out.sample(&[("state", "tunnel")], tunnels);
         out.single(
-            "portcullis_connections_at_rest",
-            Kind::Gauge,
-            "Open HTTP/1.1 connections that hold only their socket between two requests.",
-            figures.at_rest,
-        );
-        out.single(
             "portcullis_connections_accepted_total",
             Kind::Counter,
             "Client connections taken from a listener.",
