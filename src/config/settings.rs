@@ -238,6 +238,8 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// A TLS handshake.
     pub handshake_timeout: Duration,
+    /// Steps of TLS handshakes that a worker takes before it turns to everything else that is ready.
+    pub handshake_turns: usize,
     /// A PROXY header.
     pub proxy_header_timeout: Duration,
     /// A keep-alive connection without a request.

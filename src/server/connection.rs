@@ -18,8 +18,9 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::HandshakeKind;
 use tokio::{net::TcpStream, time::Instant};
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::TlsAcceptor;
 
 use super::{
     activity::{Activity, HttpKind},
@@ -28,6 +29,7 @@ use super::{
     rate::StreamExecutor,
     service::{ConnectionService, Gate},
     stream::ClientStream,
+    tls_stream::ClientTls,
     worker::{AcceptingListener, ConnectionCounts, ConnectionPermit, Worker},
 };
 use crate::{
@@ -64,7 +66,7 @@ pub(super) async fn serve<G: Gate>(
     listener: Rc<AcceptingListener>,
     mut tcp: TcpStream,
     peer: SocketAddr,
-    limits: Limits,
+    limits: Rc<Limits>,
     permit: ConnectionPermit,
 ) {
     let peer = Peer(peer);
@@ -103,10 +105,11 @@ pub(super) async fn serve<G: Gate>(
         limits,
     };
     match connection.listener.tls.clone() {
-        None => connection.speak(stream, None, HttpKind::Http1).await,
+        None => connection.speak(Box::new(stream), None, HttpKind::Http1).await,
         Some(acceptor) => match connection.handshake(&acceptor, stream).await {
             Ok(stream) => {
-                let (tls, kind) = agreed(&stream);
+                let (tls, kind, resumed) = agreed(stream.session());
+                counts.handshakes.add(tls.version, resumed);
                 connection.speak(stream, Some(tls), kind).await;
             }
             Err(error) => {
@@ -140,9 +143,8 @@ async fn proxy_preface(
     preface.unwrap_or_else(|_| Err(ProxyError::Io(io::ErrorKind::TimedOut.into())))
 }
 
-/// What the handshake agreed on.
-fn agreed(stream: &TlsStream<ClientStream>) -> (TlsFacts, HttpKind) {
-    let (_, session) = stream.get_ref();
+/// What the handshake agreed on, and whether it resumed a session.
+fn agreed(session: &rustls::ServerConnection) -> (TlsFacts, HttpKind, bool) {
     let version = match session.protocol_version() {
         Some(rustls::ProtocolVersion::TLSv1_2) => TlsVersion::Tls12,
         // Not our enum; the listener accepts these two alone.
@@ -153,8 +155,10 @@ fn agreed(stream: &TlsStream<ClientStream>) -> (TlsFacts, HttpKind) {
     } else {
         HttpKind::Http1
     };
+    // A resumed session names its server anew, and is taken only if the name is that of its ticket.
     let sni = session.server_name().and_then(HostName::parse);
-    (TlsFacts { sni, version }, kind)
+    let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+    (TlsFacts { sni, version }, kind, resumed)
 }
 
 /// A connection whose source is known.
@@ -165,17 +169,27 @@ struct Connection<G> {
     source: SourceAddr,
     activity: Arc<Activity>,
     pace: Option<Pace>,
-    limits: Limits,
+    limits: Rc<Limits>,
 }
 
 impl<G: Gate> Connection<G> {
-    async fn handshake(&self, acceptor: &TlsAcceptor, stream: ClientStream) -> io::Result<TlsStream<ClientStream>> {
-        let handshake = tokio::time::timeout(self.limits.handshake_timeout, acceptor.accept(stream));
-        handshake.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    /// Shakes hands, in turn with the worker's other handshakes. What that takes is on the heap, and gone with it: a task is
+    /// as large as the largest thing that it ever holds.
+    async fn handshake(&self, acceptor: &TlsAcceptor, stream: ClientStream) -> io::Result<ClientTls> {
+        let handshake = Box::pin(async {
+            // Who says nothing needs no turn.
+            std::future::poll_fn(|cx| stream.poll_readable(cx)).await;
+            self.worker.turns.advance(acceptor.accept(stream)).await
+        });
+        let handshake = tokio::time::timeout(self.limits.handshake_timeout, handshake);
+        match handshake.await {
+            Ok(done) => done.map(ClientTls::new),
+            Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
+        }
     }
 
     /// Speaks HTTP until the connection ends.
-    async fn speak<S>(self, stream: S, tls: Option<TlsFacts>, kind: HttpKind)
+    async fn speak<S>(&self, stream: S, tls: Option<TlsFacts>, kind: HttpKind)
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
@@ -196,20 +210,23 @@ impl<G: Gate> Connection<G> {
             streams: streams.clone(),
         });
         let ended = match kind {
-            HttpKind::Http1 => self.drive(h1::serve(stream, service, &self.limits)).await,
+            HttpKind::Http1 => {
+                let mut connection = h1::serve(stream, service, &self.limits);
+                self.drive(Pin::new(&mut connection)).await
+            }
             HttpKind::Http2 => {
                 let io = TokioIo::new(stream);
                 let call = service_fn(move |request| service.call_http2(request));
-                self.drive(http2(&self.limits, streams).serve_connection(io, call))
-                    .await
+                // On the heap, or a task that speaks HTTP/1.1 were as large.
+                let mut connection = Box::pin(http2(&self.limits, streams).serve_connection(io, call));
+                self.drive(connection.as_mut()).await
             }
         };
         self.report(ended);
     }
 
     /// Polls the connection, and closes it when it idles too long or the worker drains.
-    async fn drive<C: HttpConnection>(&self, connection: C) -> Ended {
-        let mut connection = pin!(connection);
+    async fn drive<C: HttpConnection>(&self, mut connection: Pin<&mut C>) -> Ended {
         let mut phase_changed = pin!(self.worker.phase_changed.notified());
         let mut clock = pin!(tokio::time::sleep_until(self.next_look()));
         let mut closing = false;

@@ -12,6 +12,8 @@ mod proxy;
 mod rate;
 mod service;
 mod stream;
+mod tls_stream;
+mod turns;
 mod worker;
 
 use std::{io, sync::Arc, thread, time::Duration};

@@ -72,6 +72,15 @@ impl ClientStream {
         }
     }
 
+    /// Whether there is something to read, or an end; what is read stays where it is, so nothing is held while waiting.
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.early.has_remaining() {
+            return Poll::Ready(());
+        }
+        // An error is for who reads.
+        self.tcp.poll_read_ready(cx).map(drop)
+    }
+
     /// Accounts for a write: what moved buys time, waiting costs it, and nothing left cuts the connection.
     fn account(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match &written {

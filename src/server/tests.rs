@@ -30,6 +30,7 @@ pub(super) fn limits() -> Limits {
         body_bytes: None,
         header_timeout: minute,
         handshake_timeout: minute,
+        handshake_turns: 1,
         proxy_header_timeout: minute,
         keepalive_timeout: minute,
         total_timeout: None,

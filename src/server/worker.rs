@@ -23,12 +23,13 @@ use super::{
     connection,
     h1::{Buffers, Slots},
     service::Gate,
+    turns::HandshakeTurns,
 };
 use crate::{
-    config::settings::{Limits, Listener},
+    config::settings::{Limits, Listener, TlsVersion},
     http1::Scratch,
     policy::client::SourceAddr,
-    telemetry::metrics::ConnectionFigures,
+    telemetry::metrics::{ConnectionFigures, HandshakeFigures},
 };
 
 /// How often it is said that connections cannot be accepted; it goes on being counted.
@@ -67,6 +68,8 @@ pub struct ConnectionCounts {
     pub accept_errors: AtomicU64,
     /// TLS handshakes that failed or took too long.
     pub handshake_errors: AtomicU64,
+    /// TLS handshakes that succeeded.
+    pub handshakes: HandshakeCounts,
     /// PROXY headers missing, malformed, late, or from a peer that must not send one.
     pub proxy_errors: AtomicU64,
     /// Request heads that HTTP could not parse or that were too large; they have no access record.
@@ -76,6 +79,34 @@ pub struct ConnectionCounts {
 impl ConnectionCounts {
     pub(super) fn add(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// TLS handshakes that succeeded, by what they cost: a resumed one needs no signature.
+#[derive(Debug, Default)]
+pub struct HandshakeCounts {
+    full: [AtomicU64; 2],
+    resumed: [AtomicU64; 2],
+}
+
+impl HandshakeCounts {
+    pub(super) fn add(&self, version: TlsVersion, resumed: bool) {
+        let counters = if resumed { &self.resumed } else { &self.full };
+        ConnectionCounts::add(match version {
+            TlsVersion::Tls12 => &counters[0],
+            TlsVersion::Tls13 => &counters[1],
+        });
+    }
+
+    fn figures(&self) -> HandshakeFigures {
+        let read = |counters: &[AtomicU64; 2]| counters.each_ref().map(|counter| counter.load(Ordering::Relaxed));
+        let ([full_tls12, full_tls13], [resumed_tls12, resumed_tls13]) = (read(&self.full), read(&self.resumed));
+        HandshakeFigures {
+            full_tls12,
+            full_tls13,
+            resumed_tls12,
+            resumed_tls13,
+        }
     }
 }
 
@@ -103,6 +134,7 @@ impl Shared {
             over_client_limit: read(&counts.over_client),
             proxy_header: read(&counts.proxy_errors),
             handshake: read(&counts.handshake_errors),
+            handshakes: counts.handshakes.figures(),
             malformed_head: read(&counts.malformed_heads),
             accept_errors: read(&counts.accept_errors),
         }
@@ -124,6 +156,8 @@ pub(super) struct Worker<G> {
     phase: Cell<Phase>,
     /// Wakes connections when the phase changes.
     pub(super) phase_changed: Notify,
+    /// At the steps of TLS handshakes.
+    pub(super) turns: HandshakeTurns,
     open: Arc<OpenConnections>,
     /// What HTTP/1 connections read their heads into.
     pub(super) scratch: Rc<Scratch>,
@@ -179,6 +213,7 @@ impl<G: Gate> Worker<G> {
             shared,
             phase: Cell::new(Phase::Serving),
             phase_changed: Notify::new(),
+            turns: HandshakeTurns::new(),
             open: Arc::default(),
             scratch: Rc::default(),
             slots: Slots::default(),
@@ -202,6 +237,7 @@ impl<G: Gate> Worker<G> {
             .into_iter()
             .map(|listener| tokio::task::spawn_local(Rc::clone(&self).accept_all(listener)))
             .collect();
+        let renewing = tokio::task::spawn_local(Rc::clone(&self).renew_turns());
         started(Ok(()));
         // A sender that is gone means the same as one that says stop.
         let draining = phase
@@ -218,6 +254,11 @@ impl<G: Gate> Worker<G> {
             () = self.none_open() => {}
             _ = stopped => {}
         }
+        renewing.abort();
+    }
+
+    async fn renew_turns(self: Rc<Self>) {
+        self.turns.renew(|| (self.shared.limits)().handshake_turns).await;
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -280,7 +321,7 @@ impl<G: Gate> Worker<G> {
 
     fn serve(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, listener: &Rc<AcceptingListener>) {
         ConnectionCounts::add(&self.shared.counts.accepted);
-        let limits = (self.shared.limits)();
+        let limits = Rc::new((self.shared.limits)());
         match self.shared.caps.admit(&limits) {
             Ok(total) => {
                 let permit = self.permit(total);

@@ -12,6 +12,13 @@ use rustls::{
 use super::store::CertificateStore;
 use crate::{config::settings::TlsVersion, policy::normalize::HostName};
 
+/// TLS 1.3 tickets for a client that says nothing of how many it wants. A careful client uses each once (RFC 8446 §C.4): two
+/// let it open two connections at once when it comes back. Each costs one in sixty of a full handshake.
+const TICKETS: usize = 2;
+
+/// The most for a client that asks (RFC 9149). Each is work and bytes that a client can make us spend.
+const MOST_TICKETS: usize = 4;
+
 /// Chooses a certificate at each handshake from whatever store is current then.
 pub struct SniResolver<F> {
     current: F,
@@ -73,6 +80,8 @@ impl TlsSetup {
         // Tickets carry the state; a store of our own would be one lock for all cores, and memory that clients fill.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.max_early_data_size = 0;
+        config.send_tls13_tickets = TICKETS;
+        config.max_tls13_tickets = MOST_TICKETS;
         Ok(Arc::new(config))
     }
 }

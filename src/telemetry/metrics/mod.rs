@@ -148,10 +148,25 @@ pub struct ConnectionFigures {
     pub proxy_header: u64,
     /// Closed for a TLS handshake that failed or took too long.
     pub handshake: u64,
+    /// TLS handshakes that succeeded.
+    pub handshakes: HandshakeFigures,
     /// Closed for a head that is no HTTP.
     pub malformed_head: u64,
     /// Times that accepting failed for want of file descriptors or memory.
     pub accept_errors: u64,
+}
+
+/// TLS handshakes that succeeded, by version, and by whether a session was resumed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HandshakeFigures {
+    /// TLS 1.2 with a signature of ours.
+    pub full_tls12: u64,
+    /// TLS 1.3 with a signature of ours.
+    pub full_tls13: u64,
+    /// TLS 1.2 by a ticket.
+    pub resumed_tls12: u64,
+    /// TLS 1.3 by a ticket.
+    pub resumed_tls13: u64,
 }
 
 /// Asks the server for its figures.

@@ -156,6 +156,20 @@ impl Metrics {
         ] {
             out.sample(&[("cause", cause)], count);
         }
+        out.family(
+            "portcullis_tls_handshakes_total",
+            Kind::Counter,
+            "TLS handshakes that succeeded, by whether a session was resumed.",
+        );
+        let handshakes = figures.handshakes;
+        for (version, resumed, count) in [
+            ("1.2", "no", handshakes.full_tls12),
+            ("1.2", "yes", handshakes.resumed_tls12),
+            ("1.3", "no", handshakes.full_tls13),
+            ("1.3", "yes", handshakes.resumed_tls13),
+        ] {
+            out.sample(&[("version", version), ("resumed", resumed)], count);
+        }
         out.single(
             "portcullis_accept_errors_total",
             Kind::Counter,

@@ -4,14 +4,17 @@ use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
     process::Command,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, ProtocolVersion, SignatureScheme, StreamOwned,
-    SupportedProtocolVersion,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, NamedGroup, ProtocolVersion, SignatureScheme,
+    StreamOwned, SupportedProtocolVersion,
+    client::{
+        ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
     crypto::{CryptoProvider, aws_lc_rs},
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
@@ -119,13 +122,77 @@ impl Tls {
         let mut config = self.config();
         config.enable_sni = !name.is_empty();
         let name = if name.is_empty() { "unnamed.test" } else { name };
-        let name = ServerName::try_from(name.to_owned()).expect("a name");
-        let mut session = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
-        let mut tcp = connect(address);
-        while session.is_handshaking() {
-            session.complete_io(&mut tcp)?;
-        }
-        Ok(TlsStream(StreamOwned::new(session, tcp)))
+        shake_hands(Arc::new(config), address, name)
+    }
+
+    /// A client that remembers its sessions.
+    pub(crate) fn returning(self) -> ReturningClient {
+        ReturningClient(Arc::new(self.config()))
+    }
+
+    /// A client that offers the ticket it was given last to whichever name it asks for. None that is honest does.
+    pub(crate) fn offering_any_ticket(self) -> ReturningClient {
+        let mut config = self.config();
+        config.resumption = Resumption::store(Arc::<AnyTicket>::default());
+        ReturningClient(Arc::new(config))
+    }
+}
+
+fn shake_hands(config: Arc<ClientConfig>, address: SocketAddr, name: &str) -> io::Result<TlsStream> {
+    let name = ServerName::try_from(name.to_owned()).expect("a name");
+    let mut session = ClientConnection::new(config, name).map_err(io::Error::other)?;
+    let mut tcp = connect(address);
+    while session.is_handshaking() {
+        session.complete_io(&mut tcp)?;
+    }
+    Ok(TlsStream(StreamOwned::new(session, tcp)))
+}
+
+/// A TLS client that resumes its sessions.
+pub(crate) struct ReturningClient(Arc<ClientConfig>);
+
+impl ReturningClient {
+    /// Connects and shakes hands.
+    ///
+    /// # Errors
+    /// The handshake failed.
+    pub(crate) fn connect(&self, address: SocketAddr, name: &str) -> io::Result<TlsStream> {
+        shake_hands(Arc::clone(&self.0), address, name)
+    }
+}
+
+/// Keeps sessions without regard to whose they are.
+#[derive(Debug, Default)]
+struct AnyTicket {
+    tls12: Mutex<Option<Tls12ClientSessionValue>>,
+    tls13: Mutex<Option<Tls13ClientSessionValue>>,
+}
+
+impl ClientSessionStore for AnyTicket {
+    fn set_kx_hint(&self, _: ServerName<'static>, _: NamedGroup) {}
+
+    fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
+        None
+    }
+
+    fn set_tls12_session(&self, _: ServerName<'static>, session: Tls12ClientSessionValue) {
+        *self.tls12.lock().expect("not poisoned") = Some(session);
+    }
+
+    fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        self.tls12.lock().expect("not poisoned").clone()
+    }
+
+    fn remove_tls12_session(&self, _: &ServerName<'static>) {
+        *self.tls12.lock().expect("not poisoned") = None;
+    }
+
+    fn insert_tls13_ticket(&self, _: ServerName<'static>, session: Tls13ClientSessionValue) {
+        *self.tls13.lock().expect("not poisoned") = Some(session);
+    }
+
+    fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        self.tls13.lock().expect("not poisoned").take()
     }
 }
 
@@ -147,6 +214,11 @@ impl TlsStream {
     /// The version agreed on.
     pub(crate) fn version(&self) -> Option<ProtocolVersion> {
         self.0.conn.protocol_version()
+    }
+
+    /// Whether a session was resumed, without a signature of the server.
+    pub(crate) fn is_resumed(&self) -> bool {
+        self.0.conn.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
     /// The protocol agreed on.
