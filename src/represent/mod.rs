@@ -4,3 +4,4 @@
 
 pub mod accept;
 pub mod escape;
+pub mod grpc;

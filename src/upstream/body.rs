@@ -14,7 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use super::pool::Lease;
+use super::{h2, pool::Lease};
 
 /// A request's body on its way to an origin.
 pub struct Upload(Pin<Box<dyn Body<Data = Bytes, Error = UploadError>>>);
@@ -37,6 +37,11 @@ impl Upload {
     /// A body that streams.
     pub fn new(body: impl Body<Data = Bytes, Error = UploadError> + 'static) -> Self {
         Self(Box::pin(body))
+    }
+
+    /// The body itself.
+    pub(super) fn into_body(self) -> Pin<Box<dyn Body<Data = Bytes, Error = UploadError>>> {
+        self.0
     }
 
     /// The number of bytes, when it is known before they come.
@@ -170,6 +175,7 @@ pub struct OriginBody(Source);
 #[derive(Debug)]
 enum Source {
     Wire(Box<Wire>),
+    Stream(Box<h2::ResponseBody>),
     Whole(Option<Bytes>),
 }
 
@@ -187,6 +193,9 @@ pub enum OriginBodyError {
     /// The connection or the framing broke.
     #[error("the origin's response broke off")]
     Broken(#[source] hyper::Error),
+    /// The stream, or the HTTP/2 connection that it was on.
+    #[error("the origin's stream broke off")]
+    Reset(#[source] ::h2::Error),
     /// The origin was silent for longer than `idle_timeout`.
     #[error("the origin fell silent in the middle of its response")]
     Silent,
@@ -196,6 +205,10 @@ impl OriginBody {
     /// A body that is already here.
     pub fn whole(bytes: Bytes) -> Self {
         Self(Source::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())))
+    }
+
+    pub(super) fn stream(body: h2::ResponseBody) -> Self {
+        Self(Source::Stream(Box::new(body)))
     }
 
     pub(super) fn wire(incoming: Incoming, lease: Lease, upload: Option<Rc<Progress>>, idle: Duration) -> Self {
@@ -258,6 +271,7 @@ impl Body for OriginBody {
     ) -> Poll<Option<Result<Frame<Bytes>, OriginBodyError>>> {
         match &mut self.0 {
             Source::Wire(wire) => wire.poll_frame(cx),
+            Source::Stream(stream) => stream.poll_frame(cx),
             Source::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
         }
     }
@@ -265,6 +279,7 @@ impl Body for OriginBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Source::Wire(wire) => wire.incoming.is_end_stream(),
+            Source::Stream(stream) => stream.is_end_stream(),
             Source::Whole(bytes) => bytes.is_none(),
         }
     }
@@ -272,6 +287,7 @@ impl Body for OriginBody {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Source::Wire(wire) => wire.incoming.size_hint(),
+            Source::Stream(stream) => stream.size_hint(),
             Source::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
         }
     }

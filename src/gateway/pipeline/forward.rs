@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode,
-    header::{ACCEPT, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE},
+    header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, UPGRADE},
     request::Parts,
 };
 use hyper::upgrade::OnUpgrade;
@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Arrival, Checked, Gateway, Known};
 use crate::{
+    config::settings::UpstreamProtocol,
     gateway::{
         answer::{AnswerBody, OpenRecord},
         connection::{Close, RequestBody},
@@ -20,6 +21,7 @@ use crate::{
         tunnel,
         upload::{BoundedBody, Trailers},
     },
+    represent::grpc,
     snapshot::CompiledSite,
     telemetry::metrics::OpenTunnel,
     upstream::{Answer, Destination, Forwarded, OriginBody, Outgoing, Quota, Tunnel, Upload},
@@ -106,6 +108,7 @@ struct Asker {
     method: Method,
     accept: Vec<HeaderValue>,
     fetch_mode: Option<HeaderValue>,
+    content_type: Option<HeaderValue>,
 }
 
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
@@ -116,6 +119,7 @@ impl Asker {
             method: parts.method.clone(),
             accept: parts.headers.get_all(ACCEPT).iter().cloned().collect(),
             fetch_mode: parts.headers.get(SEC_FETCH_MODE).cloned(),
+            content_type: parts.headers.get(CONTENT_TYPE).cloned(),
         }
     }
 
@@ -126,6 +130,9 @@ impl Asker {
         }
         if let Some(mode) = &self.fetch_mode {
             headers.insert(SEC_FETCH_MODE, mode.clone());
+        }
+        if let Some(media_type) = &self.content_type {
+            headers.insert(CONTENT_TYPE, media_type.clone());
         }
         headers
     }
@@ -156,6 +163,11 @@ impl Arrival<'_> {
             upgrade: checked.head.upgrade.as_ref(),
             accepts_trailers: checked.head.accepts_trailers,
         };
+        let conversation = self.conversation(checked, &parts.headers);
+        let body = match conversation {
+            Some(_) => body.of_conversation(),
+            None => body,
+        };
         let trailers = Trailers::after(&parts.headers);
         self.terms.snapshot.headers.set_for_origin(&mut parts.headers, &facts);
         let body = match http_body::Body::is_end_stream(&body) {
@@ -170,7 +182,18 @@ impl Arrival<'_> {
             headers: parts.headers,
             body,
             upgrade: checked.head.upgrade.as_ref().map(|upgrade| upgrade.protocol().clone()),
+            conversation,
         })
+    }
+
+    /// How long both sides of a gRPC call may be silent. That the client calls it one is not enough: the operator must have
+    /// said that the application speaks HTTP/2.
+    fn conversation(&self, checked: &Checked, headers: &HeaderMap) -> Option<Duration> {
+        let idle = self.terms.snapshot.settings.limits.tunnel_idle_timeout;
+        match checked.site.origin.settings().protocol {
+            UpstreamProtocol::Http1 => None,
+            UpstreamProtocol::Http2 => grpc::is_call(headers).then_some(idle),
+        }
     }
 
     fn fail(
