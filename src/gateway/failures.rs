@@ -112,9 +112,7 @@ pub(super) fn upstream_failure(error: &ForwardError) -> Option<UpstreamFailure> 
 fn connect_failure(error: &ConnectError) -> UpstreamFailure {
     match error {
         ConnectError::Resolve(_) | ConnectError::NoAddress => UpstreamFailure::Resolve,
-        ConnectError::Connect(_) | ConnectError::Handshake(_) | ConnectError::Http2(_) | ConnectError::NoStreams => {
-            UpstreamFailure::Connect
-        }
+        ConnectError::Connect(_) | ConnectError::Http2(_) | ConnectError::NoStreams => UpstreamFailure::Connect,
         ConnectError::Tls(_) | ConnectError::NotHttp2 => UpstreamFailure::Tls,
         ConnectError::Timeout => UpstreamFailure::ConnectTimeout,
         ConnectError::Shared(shared) => connect_failure(shared),

@@ -2,6 +2,7 @@
 
 use std::{io, sync::Arc};
 
+pub use super::h1::WireError;
 use super::{body::UploadError, origin::Endpoint};
 
 /// Why a request got no answer from its origin. The gateway turns each into a response.
@@ -33,7 +34,7 @@ pub enum ForwardError {
         /// The server asked.
         server: Arc<Endpoint>,
         /// What went wrong.
-        source: hyper::Error,
+        source: WireError,
     },
     /// The HTTP/2 stream, or its connection, broke before the response's head was complete.
     #[error("{server} broke off before answering: {source}")]
@@ -100,7 +101,4 @@ pub enum ConnectError {
     /// An attempt that several requests waited for.
     #[error(transparent)]
     Shared(#[from] Arc<ConnectError>),
-    /// The connection broke at once.
-    #[error("the connection broke at once")]
-    Handshake(#[source] hyper::Error),
 }

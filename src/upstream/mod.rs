@@ -12,6 +12,7 @@ mod body;
 mod connect;
 mod exchange;
 mod framing;
+mod h1;
 mod h2;
 mod pool;
 mod resolve;
@@ -22,22 +23,23 @@ pub mod origin;
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
-use http::{HeaderMap, HeaderValue, Method, Response, Uri};
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
+use http::{HeaderMap, HeaderValue, Method, Response};
 use tokio::time::Instant;
 
-pub use self::body::{OriginBody, OriginBodyError, Upload, UploadError};
+pub use self::{
+    body::{OriginBody, OriginBodyError, Upload, UploadError},
+    h1::Switched,
+};
 use self::{
     error::ForwardError,
     exchange::{Exchange, Failed, Prepared},
     origin::{Endpoint, Origin},
-    pool::{Connection, Lease, Pool},
+    pool::{Lease, Pool},
 };
 use crate::{
     config::settings::{Server, UpstreamProtocol},
     policy::decision::Permit,
-    telemetry::metrics::{UpstreamMeter, WorkerIndex},
+    telemetry::metrics::{OpenConnection, UpstreamMeter, WorkerIndex},
 };
 
 /// How often a request is sent on an HTTP/2 stream whose server says each time that it did not process it: while a server
@@ -53,7 +55,7 @@ pub struct Upstreams {
 /// Where a request goes: what a permit says, in the terms of HTTP/1.1. There is no other way to make one.
 #[derive(Debug)]
 pub struct Destination {
-    target: Uri,
+    target: Box<str>,
     host: HeaderValue,
 }
 
@@ -63,13 +65,13 @@ impl Destination {
     /// # Errors
     /// HTTP/1.1 cannot carry them unchanged; then they are not sent at all.
     pub fn of(permit: Permit<'_>) -> Result<Self, ForwardError> {
-        let judged = permit.target().forwarded();
-        let target: Uri = judged.parse().map_err(|_| ForwardError::Unsendable)?;
-        let is_unchanged =
-            target.authority().is_none() && target.path_and_query().is_some_and(|sent| sent.as_str() == judged);
+        let target = permit.target().forwarded();
         let host = HeaderValue::from_str(permit.host().authority()).map_err(|_| ForwardError::Unsendable)?;
-        match is_unchanged {
-            true => Ok(Self { target, host }),
+        match h1::is_target(target) {
+            true => Ok(Self {
+                target: target.into(),
+                host,
+            }),
             false => Err(ForwardError::Unsendable),
         }
     }
@@ -119,9 +121,9 @@ pub enum Answer {
 #[derive(Debug)]
 pub struct Tunnel {
     /// The bytes, both ways.
-    pub io: TokioIo<Upgraded>,
+    pub io: Switched,
     /// Counted as open until dropped.
-    _connection: Connection,
+    _open: Option<OpenConnection>,
 }
 
 /// What a worker's requests may take of an upstream's connections.
@@ -151,28 +153,20 @@ impl Upstreams {
             UpstreamProtocol::Http1 => {}
             UpstreamProtocol::Http2 => return self.forward_on_stream(destination, origin, request, quota).await,
         }
-        let mut prepared = Prepared::new(destination, request, settings.idle_timeout);
+        let mut prepared = Prepared::new(destination, request);
         let mut reached = self.reach(origin, quota, Reuse::Idle).await?;
         loop {
             let lease = match reached {
                 Reached::Server(lease) => lease,
-                Reached::Demo(server) => return prepared.show(server).await,
+                Reached::Demo(server) => return prepared.show(server, settings.idle_timeout).await,
             };
-            let spare = match lease.is_reused() {
-                true => prepared.copy_if_repeatable(),
-                false => None,
-            };
-            let failed = match Exchange::new(lease, settings).run(prepared).await {
+            match Exchange::new(lease, settings).run(&mut prepared).await {
                 Ok(forwarded) => return Ok(forwarded),
-                Err(failed) => failed,
-            };
-            // A kept connection may have been closed by the server the moment that it was used. Asking once more on a
-            // fresh one is safe when nothing was sent, or when asking twice means the same as asking once.
-            prepared = match failed {
-                Failed::Unsent(prepared) => *prepared,
-                Failed::Stale(error) => spare.ok_or(error)?,
-                Failed::Final(error) => return Err(error),
-            };
+                // A kept connection may have been closed by the server the moment that it was used. Asking once more on a
+                // fresh one is safe when nothing was sent, or when asking twice means the same as asking once.
+                Err(Failed::Stale(seen, _)) if prepared.is_repeatable(seen) => {}
+                Err(Failed::Stale(_, error) | Failed::Final(error)) => return Err(error),
+            }
             reached = self.reach(origin, quota, Reuse::Never).await?;
         }
     }

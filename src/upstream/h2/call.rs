@@ -3,7 +3,6 @@
 use std::{
     cell::RefCell,
     future::poll_fn,
-    pin::Pin,
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -16,7 +15,6 @@ use http::{
     header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE},
     uri::{Authority, PathAndQuery, Scheme},
 };
-use http_body::Body;
 use tokio::task::AbortHandle;
 
 use super::{
@@ -76,13 +74,17 @@ impl Call {
         }
         let Destination { target, host } = destination;
         let authority = Authority::try_from(host.as_bytes()).map_err(|_| ForwardError::Unsendable)?;
-        let path = target.path_and_query().cloned();
+        let path = PathAndQuery::try_from(&*target).map_err(|_| ForwardError::Unsendable)?;
+        // What was judged is what is sent, byte for byte: neither a fragment cut off nor a slash put before.
+        if path.as_str() != &*target || authority.as_str().as_bytes() != host.as_bytes() {
+            return Err(ForwardError::Unsendable);
+        }
         frame(&mut headers, &method, body.as_ref());
         let talk = Rc::new(Talk::new(settings.idle_timeout, conversation));
         Ok(Self {
             method,
             authority,
-            path: path.ok_or(ForwardError::Unsendable)?,
+            path,
             headers,
             source: body.map(|body| Rc::new(RefCell::new(Source::new(body, Rc::clone(&talk))))),
             talk,
@@ -210,7 +212,7 @@ fn not_sent(server: &Arc<Endpoint>, source: h2::Error) -> Failed {
 
 /// A request's body, and as much of its beginning as is kept to send it again.
 struct Source {
-    body: Pin<Box<dyn Body<Data = Bytes, Error = UploadError>>>,
+    body: Upload,
     talk: Rc<Talk>,
     silence: Silence,
     kept: Vec<Bytes>,
@@ -231,7 +233,7 @@ enum Piece {
 impl Source {
     fn new(upload: Upload, talk: Rc<Talk>) -> Self {
         Self {
-            body: upload.into_body(),
+            body: upload,
             talk,
             silence: Silence::default(),
             kept: Vec::new(),
@@ -246,7 +248,7 @@ impl Source {
             self.sent += 1;
             return Poll::Ready(Ok(Piece::Data(kept.clone())));
         }
-        let frame = match self.body.as_mut().poll_frame(cx) {
+        let frame = match self.body.poll_frame(cx) {
             Poll::Pending => {
                 self.talk.client_is_awaited();
                 ready!(self.silence.poll_too_long(&self.talk, cx));
