@@ -94,7 +94,8 @@ fn servers(table: &mut Table<'_>, faults: &mut Faults) -> Option<Vec<Server>> {
 }
 
 fn protocol(table: &mut Table<'_>, servers: Option<&[Server]>, faults: &mut Faults) -> UpstreamProtocol {
-    const WORDS: [(&str, UpstreamProtocol); 2] = [("http1", UpstreamProtocol::Http1), ("http2", UpstreamProtocol::Http2)];
+    const WORDS: [(&str, UpstreamProtocol); 2] =
+        [("http1", UpstreamProtocol::Http1), ("http2", UpstreamProtocol::Http2)];
     let Some(value) = table.value("protocol") else {
         return UpstreamProtocol::Http1;
     };
@@ -178,7 +179,8 @@ fn server(text: &str) -> Result<Server, (String, String)> {
         "https" => host_port(authority, 443).map(|(host, port)| Server::Https { host, port }),
         _ => Err((
             format!("unknown scheme `{scheme}`"),
-            "write `http://` or `https://`: WebSockets go through both, and gRPC with `protocol = \"http2\"`".to_owned(),
+            "write `http://` or `https://`: WebSockets go through both, and gRPC with `protocol = \"http2\"`"
+                .to_owned(),
         )),
     }
 }

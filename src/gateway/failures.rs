@@ -95,10 +95,9 @@ pub(super) const fn head_too_large(status: StatusCode, detail: &'static str) -> 
 /// What an error counts as among the upstream's failures; `None`: the client's fault, or ours.
 pub(super) fn upstream_failure(error: &ForwardError) -> Option<UpstreamFailure> {
     match error {
-        ForwardError::Unsendable
-        | ForwardError::NoServer
-        | ForwardError::CannotSwitch
-        | ForwardError::Upload(_) => None,
+        ForwardError::Unsendable | ForwardError::NoServer | ForwardError::CannotSwitch | ForwardError::Upload(_) => {
+            None
+        }
         ForwardError::Connect { source, .. } => Some(connect_failure(source)),
         ForwardError::Overloaded { .. } => Some(UpstreamFailure::Overloaded),
         ForwardError::Broken { .. }

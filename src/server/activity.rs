@@ -102,9 +102,7 @@ impl Activity {
     /// Whether the client of an HTTP/2 connection makes requests in order to give them up ([`H2_ABANDONED`]).
     pub(super) fn abandons_too_much(&self) -> bool {
         let abandoned = self.abandoned.load(Ordering::Relaxed);
-        self.kind() == HttpKind::Http2
-            && abandoned > H2_ABANDONED
-            && abandoned > self.answered.load(Ordering::Relaxed)
+        self.kind() == HttpKind::Http2 && abandoned > H2_ABANDONED && abandoned > self.answered.load(Ordering::Relaxed)
     }
 
     /// When the last request's head was complete.

@@ -104,7 +104,10 @@ impl Attacker {
         let mut reason = None;
         while let Some(frame) = self.frame() {
             if frame.kind == GOAWAY {
-                reason = frame.payload.get(4..8).map(|code| u32::from_be_bytes(code.try_into().expect("four")));
+                reason = frame
+                    .payload
+                    .get(4..8)
+                    .map(|code| u32::from_be_bytes(code.try_into().expect("four")));
             }
         }
         reason
@@ -256,7 +259,9 @@ fn empty_header_frames_end_the_connection() {
 
 /// Sends a flood whose answers nobody reads, until the gateway is no longer there to take it.
 fn flood_unread(flood: &[u8]) {
-    let stack = stack("[limits]\nmin_rate = 240\nmin_rate_grace = \"500ms\"\nkeepalive_timeout = \"5s\"\nheader_timeout = \"5s\"");
+    let stack = stack(
+        "[limits]\nmin_rate = 240\nmin_rate_grace = \"500ms\"\nkeepalive_timeout = \"5s\"\nheader_timeout = \"5s\"",
+    );
     let mut attacker = Attacker::connect(&stack);
     others_are_served(&stack);
     // The answers fill what the kernel holds for us; then the gateway reads no more, and then it closes.

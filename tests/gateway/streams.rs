@@ -127,13 +127,17 @@ impl Asked {
     /// Answers at once, whatever the request's body.
     fn answer(mut self, body: &'static str) {
         let mut stream = self.respond.send_response(Response::new(()), false).expect("asked");
-        stream.send_data(Bytes::from_static(body.as_bytes()), true).expect("asked");
+        stream
+            .send_data(Bytes::from_static(body.as_bytes()), true)
+            .expect("asked");
     }
 
     /// Begins an answer as a gRPC server does.
     fn begin(&mut self) -> SendStream<Bytes> {
         let response = Response::builder().header("content-type", "application/grpc").body(());
-        self.respond.send_response(response.expect("a head"), false).expect("asked")
+        self.respond
+            .send_response(response.expect("a head"), false)
+            .expect("asked")
     }
 }
 
@@ -165,17 +169,24 @@ fn call(sender: &mut Sender) -> (ResponseFuture, SendStream<Bytes>) {
         .header("te", "trailers")
         .header("grpc-timeout", "10S")
         .body(());
-    sender.send_request(request.expect("a request"), false).expect("it is sent")
+    sender
+        .send_request(request.expect("a request"), false)
+        .expect("it is sent")
 }
 
 fn get(sender: &mut Sender, path: &str) -> ResponseFuture {
     let request = Request::get(format!("https://example.com{path}")).body(());
-    sender.send_request(request.expect("a request"), true).expect("it is sent").0
+    sender
+        .send_request(request.expect("a request"), true)
+        .expect("it is sent")
+        .0
 }
 
 fn post(sender: &mut Sender, body: Vec<u8>) -> ResponseFuture {
     let request = Request::post("https://example.com/").body(());
-    let (response, mut stream) = sender.send_request(request.expect("a request"), false).expect("it is sent");
+    let (response, mut stream) = sender
+        .send_request(request.expect("a request"), false)
+        .expect("it is sent");
     stream.send_data(Bytes::from(body), true).expect("it is sent");
     response
 }
@@ -249,7 +260,10 @@ fn both_sides_of_a_call_speak_in_turn_and_end_by_themselves() {
         let mut response = response.await.expect("the head comes before any message");
         for message in ["one", "two", "three"] {
             body.send_data(message.into(), false).expect("it is sent");
-            assert_eq!(next(response.body_mut()).await, Some(Bytes::from_static(message.as_bytes())));
+            assert_eq!(
+                next(response.body_mut()).await,
+                Some(Bytes::from_static(message.as_bytes()))
+            );
         }
         body.send_data(Bytes::new(), true).expect("it is sent");
         assert_eq!(next(response.body_mut()).await, Some(Bytes::from_static(b"bye")));
@@ -265,7 +279,8 @@ fn a_client_that_resets_resets_the_origin_s_stream() {
         async move {
             let _stream = asked.begin();
             let end = asked.request.body_mut().data().await;
-            told.send(end.map(|data| data.map_err(|error| error.reason()))).expect("heard");
+            told.send(end.map(|data| data.map_err(|error| error.reason())))
+                .expect("heard");
         }
     });
     let stack = origin.stack();
@@ -276,7 +291,9 @@ fn a_client_that_resets_resets_the_origin_s_stream() {
         body.send_reset(Reason::CANCEL);
         // Another request on the connection moves its frames.
         drop(get(&mut sender, "/"));
-        let end = tokio::task::spawn_blocking(move || heard.recv()).await.expect("it runs");
+        let end = tokio::task::spawn_blocking(move || heard.recv())
+            .await
+            .expect("it runs");
         assert_eq!(end, Ok(Some(Err(Some(Reason::CANCEL)))));
     });
 }
@@ -570,14 +587,13 @@ fn https_servers_must_agree_to_http2() {
     let ca = certified.cert.pem();
     for (offered, expected) in [(&b"h2"[..], 200), (b"http/1.1", 502), (b"", 502)] {
         let key = rustls::pki_types::PrivateKeyDer::Pkcs8(certified.signing_key.serialize_der().into());
-        let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(
-            rustls::crypto::aws_lc_rs::default_provider(),
-        ))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![certified.cert.der().clone()], key)
-        .expect("a pair");
+        let mut tls =
+            rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+                .with_safe_default_protocol_versions()
+                .expect("versions")
+                .with_no_client_auth()
+                .with_single_cert(vec![certified.cert.der().clone()], key)
+                .expect("a pair");
         if !offered.is_empty() {
             tls.alpn_protocols = vec![offered.to_vec()];
         }
@@ -679,7 +695,8 @@ fn an_answer_that_is_no_call_s_may_not_be_quiet() {
 fn a_refused_call_gets_an_outcome_it_can_read() {
     let origin = StreamOrigin::serving(|asked| async move { asked.answer("ok") });
     let mut config = origin.config();
-    config.rules = "[[rule]]\nid = \"no-echo\"\nexpression = 'http.request.uri.path contains \"Echo\"'\naction = \"block\"\n";
+    config.rules =
+        "[[rule]]\nid = \"no-echo\"\nexpression = 'http.request.uri.path contains \"Echo\"'\naction = \"block\"\n";
     let stack = Stack::start(&config);
     run(async {
         let mut sender = connect(&stack).await;
@@ -688,7 +705,10 @@ fn a_refused_call_gets_an_outcome_it_can_read() {
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "application/grpc");
         assert_eq!(response.headers()["grpc-status"], "7");
-        assert_eq!(response.headers()["grpc-message"], "A rule of this site refused the request.");
+        assert_eq!(
+            response.headers()["grpc-message"],
+            "A rule of this site refused the request."
+        );
         assert!(response.body().is_end_stream());
     });
     assert_eq!(origin.connections(), 0);
@@ -704,6 +724,9 @@ fn a_call_whose_origin_is_down_is_told_so() {
         let mut sender = connect(&stack).await;
         let (response, _body) = call(&mut sender);
         let response = response.await.expect("an answer");
-        assert_eq!((response.status().as_u16(), &response.headers()["grpc-status"]), (200, &HeaderValue::from_static("14")));
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["grpc-status"]),
+            (200, &HeaderValue::from_static("14"))
+        );
     });
 }

@@ -504,8 +504,17 @@ proptest! {
 fn outcome(response: &Response<Bytes>) -> (u16, &str, &str) {
     assert!(response.body().is_empty());
     assert_eq!(response.headers()["content-type"], "application/grpc");
-    let header = |name| response.headers().get(name).map_or("", |value| value.to_str().expect("ASCII"));
-    (response.status().as_u16(), header("grpc-status"), header("grpc-message"))
+    let header = |name| {
+        response
+            .headers()
+            .get(name)
+            .map_or("", |value| value.to_str().expect("ASCII"))
+    };
+    (
+        response.status().as_u16(),
+        header("grpc-status"),
+        header("grpc-message"),
+    )
 }
 
 #[test]
@@ -513,7 +522,10 @@ fn calls_are_refused_in_grpc_s_own_words() {
     let headers = headers(&[("content-type", "application/grpc+proto"), ("accept", "text/html")]);
     let answers = answers(|_| {});
     let refused = sent(answers.respond(&refusal(Reason::IpBlocked, &headers)));
-    assert_eq!(outcome(&refused), (200, "7", "Your IP address is blocked on this site."));
+    assert_eq!(
+        outcome(&refused),
+        (200, "7", "Your IP address is blocked on this site.")
+    );
     let refused = sent(answers.respond(&refusal(Reason::UpstreamDown, &headers)));
     assert_eq!(outcome(&refused).1, "14");
     let refused = sent(answers.respond(&refusal(Reason::Malformed, &headers)));

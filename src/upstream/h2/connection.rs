@@ -138,7 +138,12 @@ impl Connections {
                 // In a task of its own: a request that goes away must not take along what others wait for. It ends at the
                 // latest after `connect_timeout`.
                 let meter = quota.meter.map(|(meter, worker)| (Arc::clone(meter), worker));
-                tokio::task::spawn_local(open(Rc::clone(pool), settings.keepalive, settings.connect_timeout, meter));
+                tokio::task::spawn_local(open(
+                    Rc::clone(pool),
+                    settings.keepalive,
+                    settings.connect_timeout,
+                    meter,
+                ));
             }
             if timeout_at(deadline, changed).await.is_err() {
                 return Err(failed(ConnectError::Timeout));
@@ -582,7 +587,9 @@ mod tests {
         while let Some(kind) = read(&mut stream).await {
             if kind == PING && !kinds.contains(&PING) {
                 // h2 tells its pings by their payload.
-                let pong = [0, 0, 8, PING, 1, 0, 0, 0, 0, 0x3b, 0x7c, 0xdb, 0x7a, 0x0b, 0x87, 0x16, 0xb4];
+                let pong = [
+                    0, 0, 8, PING, 1, 0, 0, 0, 0, 0x3b, 0x7c, 0xdb, 0x7a, 0x0b, 0x87, 0x16, 0xb4,
+                ];
                 stream.write_all(&pong).await.unwrap();
             }
             kinds.push(kind);
@@ -595,8 +602,7 @@ mod tests {
         let origin = Origin::load(Arc::new(settings.clone())).unwrap();
         let pool = Rc::new(Pool::new(Arc::clone(&origin.servers()[0])));
         let opening = Opening::begin(&pool, Instant::now() + LONG).await.unwrap();
-        pool.http2
-            .opened(Ok(opening.drive(Rc::downgrade(&pool), times, None)));
+        pool.http2.opened(Ok(opening.drive(Rc::downgrade(&pool), times, None)));
         pool
     }
 

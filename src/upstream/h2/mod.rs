@@ -15,7 +15,7 @@ mod talk;
 
 pub(super) use self::{
     call::{Call, Failed},
-    connection::{Connections, Place},
+    connection::Connections,
     response::ResponseBody,
 };
 

@@ -1,7 +1,6 @@
 //! What comes back on a stream.
 
 use std::{
-    pin::Pin,
     rc::Rc,
     task::{Context, Poll},
 };
