@@ -50,9 +50,10 @@ const CLOSE_GRACE: Duration = Duration::from_secs(5);
 const H1_BUFFER: usize = 128 * 1024;
 
 /// HTTP/2 flow-control windows: what one stream, and all streams together, may send us before we take it. They bound what a
-/// client can make a connection hold; a megabyte fills a 100 Mbit/s line over 80 ms.
-const H2_STREAM_WINDOW: u32 = 256 * 1024;
-const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// client can make a connection hold. A megabyte for an upload fills a 100 Mbit/s line over 80 ms; another for all together
+/// keeps one whose origin does not read from holding up the rest.
+const H2_STREAM_WINDOW: u32 = 1024 * 1024;
+const H2_CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
 
 /// Streams that a client opened and reset before they were looked at, and streams that we reset for what the client did on
 /// them. Beyond either the connection ends: rapid reset (CVE-2023-44487) and its turn-about, in which the client makes us
