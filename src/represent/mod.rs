@@ -3,5 +3,6 @@
 //! A leaf: knows headers and text, nothing of refusals or origins.
 
 pub mod accept;
+pub mod address;
 pub mod escape;
 pub mod grpc;

@@ -37,6 +37,8 @@ impl Prepared {
         let Outgoing {
             method,
             headers,
+            ours,
+            accepts_trailers,
             body,
             upgrade,
             conversation: _,
@@ -56,6 +58,8 @@ impl Prepared {
                 target: destination.target,
                 host: destination.host,
                 headers,
+                ours,
+                accepts_trailers,
                 body: length,
                 upgrade,
             },

@@ -23,7 +23,7 @@ pub mod origin;
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
-use http::{HeaderMap, HeaderValue, Method, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use tokio::time::Instant;
 
 pub use self::{
@@ -38,6 +38,7 @@ use self::{
 };
 use crate::{
     config::settings::{Server, UpstreamProtocol},
+    http1::Scratch,
     policy::decision::Permit,
     telemetry::metrics::{OpenConnection, UpstreamMeter, WorkerIndex},
 };
@@ -50,6 +51,8 @@ const STREAM_ATTEMPTS: u32 = 3;
 #[derive(Debug, Default)]
 pub struct Upstreams {
     pools: RefCell<HashMap<Arc<Endpoint>, Rc<Pool>>>,
+    /// What answers are read into.
+    scratch: Rc<Scratch>,
 }
 
 /// Where a request goes: what a permit says, in the terms of HTTP/1.1. There is no other way to make one.
@@ -82,8 +85,12 @@ impl Destination {
 pub struct Outgoing {
     /// The method as the client sent it.
     pub method: Method,
-    /// The end-to-end headers. `Host`, framing and connection headers are set here anew, whatever they say.
+    /// The client's end-to-end headers. `Host`, framing and connection headers are set here anew, whatever they say.
     pub headers: HeaderMap,
+    /// What the origin is told beside them. No name is in both.
+    pub ours: Vec<(HeaderName, HeaderValue)>,
+    /// Whether the client reads trailers.
+    pub accepts_trailers: bool,
     /// The body; `None`: the request has none, which is not the same as an empty one of unknown length.
     pub body: Option<Upload>,
     /// The protocol to switch to, when the client asks for one.
@@ -250,7 +257,7 @@ impl Upstreams {
         if let Some(pool) = self.pools.borrow().get(endpoint) {
             return Rc::clone(pool);
         }
-        let pool = Rc::new(Pool::new(Arc::clone(endpoint)));
+        let pool = Rc::new(Pool::new(Arc::clone(endpoint), Rc::clone(&self.scratch)));
         self.pools.borrow_mut().insert(Arc::clone(endpoint), Rc::clone(&pool));
         pool
     }

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     config::settings::{Server, Upstream},
+    http1::Scratch,
     telemetry::metrics::OpenConnection,
 };
 
@@ -33,6 +34,7 @@ const FAILED: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) struct Pool {
     endpoint: Arc<Endpoint>,
+    scratch: Rc<Scratch>,
     addresses: Option<Addresses>,
     /// Addresses take turns as servers do.
     address: Cell<usize>,
@@ -80,13 +82,14 @@ pub(super) struct Lease {
 }
 
 impl Pool {
-    pub(super) fn new(endpoint: Arc<Endpoint>) -> Self {
+    pub(super) fn new(endpoint: Arc<Endpoint>, scratch: Rc<Scratch>) -> Self {
         let addresses = match endpoint.server() {
             Server::Http { host, port } | Server::Https { host, port } => Some(Addresses::new(host, *port)),
             Server::Demo => None,
         };
         Self {
             endpoint,
+            scratch,
             addresses,
             address: Cell::new(0),
             idle: RefCell::default(),
@@ -215,7 +218,7 @@ impl Pool {
     async fn try_connect(&self, quota: Quota<'_>, deadline: Instant) -> Result<Connection, ConnectError> {
         let stream = self.dial(deadline).await?;
         Ok(Connection {
-            http: h1::Connection::new(stream),
+            http: h1::Connection::new(stream, Rc::clone(&self.scratch)),
             open: quota.meter.map(|(meter, worker)| meter.connected(worker)),
         })
     }

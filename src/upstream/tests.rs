@@ -130,6 +130,8 @@ fn get() -> Outgoing {
     Outgoing {
         method: Method::GET,
         headers: HeaderMap::new(),
+        ours: Vec::new(),
+        accepts_trailers: false,
         body: None,
         upgrade: None,
         conversation: None,
