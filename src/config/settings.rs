@@ -128,6 +128,8 @@ pub struct Upstream {
     pub name: String,
     /// Its servers, tried in turn.
     pub servers: Vec<Server>,
+    /// What they speak.
+    pub protocol: UpstreamProtocol,
     /// Connecting, the TLS handshake included.
     pub connect_timeout: Duration,
     /// From the last byte of the request until the response's head.
@@ -142,6 +144,17 @@ pub struct Upstream {
     pub ca: Option<PathBuf>,
     /// The name that https servers must prove, instead of the server's host.
     pub tls_name: Option<String>,
+}
+
+/// What an upstream's servers speak. Chosen by the operator, never by what a server offers: a server that answers otherwise
+/// is at fault, and says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1: one request at a time on a connection.
+    Http1,
+    /// HTTP/2: many requests on a connection. https servers agree to it in the handshake (ALPN `h2`), http servers are
+    /// known to speak it (h2c with prior knowledge).
+    Http2,
 }
 
 /// One of an upstream's servers.

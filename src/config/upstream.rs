@@ -4,8 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use super::{
     limits::number,
-    settings::{Server, Upstream},
-    values::{keep, text},
+    settings::{Server, Upstream, UpstreamProtocol},
+    values::{keep, text, word},
 };
 use crate::policy::{
     fault::{Fault, Faults, Place},
@@ -45,11 +45,13 @@ pub(super) fn upstreams(table: Option<Table<'_>>, faults: &mut Faults) -> Vec<Op
 
 fn upstream(name: Placed<String>, mut table: Table<'_>, faults: &mut Faults) -> Option<WrittenUpstream> {
     let servers = servers(&mut table, faults);
+    let protocol = protocol(&mut table, servers.as_deref(), faults);
     let ca = table.optional::<Placed<PathBuf>>("ca", faults);
     let tls_name = table.optional::<Placed<String>>("tls_name", faults);
     let written = Upstream {
         name: name.value,
         servers: Vec::new(),
+        protocol,
         connect_timeout: table.or("connect_timeout", Duration::from_secs(5), faults),
         response_timeout: table.or("response_timeout", Duration::from_secs(60), faults),
         idle_timeout: table.or("idle_timeout", Duration::from_secs(60), faults),
@@ -89,6 +91,33 @@ fn servers(table: &mut Table<'_>, faults: &mut Faults) -> Option<Vec<Server>> {
         return None;
     }
     Some(servers.value)
+}
+
+fn protocol(table: &mut Table<'_>, servers: Option<&[Server]>, faults: &mut Faults) -> UpstreamProtocol {
+    const WORDS: [(&str, UpstreamProtocol); 2] =
+        [("http1", UpstreamProtocol::Http1), ("http2", UpstreamProtocol::Http2)];
+    let Some(value) = table.value("protocol") else {
+        return UpstreamProtocol::Http1;
+    };
+    let protocol = word(value, &WORDS, faults).unwrap_or(UpstreamProtocol::Http1);
+    if protocol == UpstreamProtocol::Http1 {
+        return protocol;
+    }
+    if servers.is_some_and(|servers| servers.contains(&Server::Demo)) {
+        faults.push(
+            Fault::error(value.place(), "`builtin:demo` does not speak HTTP/2")
+                .expected("it is inside the gateway and speaks nothing at all")
+                .help("remove `protocol`, or name servers that speak HTTP/2"),
+        );
+    }
+    if let Some(place) = table.key_place("max_idle") {
+        faults.push(
+            Fault::error(place, "`max_idle` on an upstream that speaks HTTP/2")
+                .expected("requests share its connections: no more are open than they need")
+                .help("remove `max_idle`; `keepalive` says how long the last one stays"),
+        );
+    }
+    protocol
 }
 
 fn https_only(key: &str, place: Option<&Place>, servers: &[Server], faults: &mut Faults) {
@@ -150,7 +179,8 @@ fn server(text: &str) -> Result<Server, (String, String)> {
         "https" => host_port(authority, 443).map(|(host, port)| Server::Https { host, port }),
         _ => Err((
             format!("unknown scheme `{scheme}`"),
-            "origins speak HTTP/1.1 over `http://` or `https://`; WebSockets go through both".to_owned(),
+            "write `http://` or `https://`: WebSockets go through both, and gRPC with `protocol = \"http2\"`"
+                .to_owned(),
         )),
     }
 }

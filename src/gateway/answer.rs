@@ -180,7 +180,9 @@ impl Body for AnswerBody {
                     record.downloaded += bytes as u64;
                 }
             }
-            Poll::Ready(Some(Err(AnswerError::Origin(OriginBodyError::Broken(_))))) => self.end(Ending::OriginGone),
+            Poll::Ready(Some(Err(AnswerError::Origin(OriginBodyError::Broken(_) | OriginBodyError::Reset(_))))) => {
+                self.end(Ending::OriginGone);
+            }
             Poll::Ready(Some(Err(AnswerError::Origin(OriginBodyError::Silent) | AnswerError::TotalTimeout))) => {
                 self.end(Ending::TimedOut);
             }

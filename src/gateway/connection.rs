@@ -241,6 +241,14 @@ impl RequestBody {
         self.switched.take()
     }
 
+    /// A body of messages that come when there is something to say: no rate is asked of it. Whoever forwards it bounds its
+    /// silence.
+    #[must_use]
+    pub fn of_conversation(mut self) -> Self {
+        self.pace = None;
+        self
+    }
+
     /// Notes what the client delivered after however long it was waited for.
     fn delivered(&mut self, bytes: usize) {
         if let Some(pace) = &mut self.pace {

@@ -46,8 +46,13 @@ impl From<&ForwardError> for Failure {
             ForwardError::NoServer
             | ForwardError::Connect { .. }
             | ForwardError::Broken { .. }
+            | ForwardError::Stream { .. }
             | ForwardError::Framing { .. }
             | ForwardError::UnaskedSwitch { .. } => Self::new(Reason::UpstreamDown, StatusCode::BAD_GATEWAY),
+            ForwardError::CannotSwitch => Self {
+                fault: Some("the application behind this address takes no WebSockets"),
+                ..Self::new(Reason::NotSupported, StatusCode::NOT_IMPLEMENTED)
+            },
             ForwardError::Overloaded { .. } => Self::new(Reason::Overloaded, StatusCode::SERVICE_UNAVAILABLE),
             ForwardError::Timeout { .. } => Self::new(Reason::UpstreamTimeout, StatusCode::GATEWAY_TIMEOUT),
             ForwardError::Upload(UploadError::TooLarge) => Self::BODY_TOO_LARGE,
@@ -90,17 +95,25 @@ pub(super) const fn head_too_large(status: StatusCode, detail: &'static str) -> 
 /// What an error counts as among the upstream's failures; `None`: the client's fault, or ours.
 pub(super) fn upstream_failure(error: &ForwardError) -> Option<UpstreamFailure> {
     match error {
-        ForwardError::Unsendable | ForwardError::NoServer | ForwardError::Upload(_) => None,
-        ForwardError::Connect { source, .. } => Some(match source {
-            ConnectError::Resolve(_) | ConnectError::NoAddress => UpstreamFailure::Resolve,
-            ConnectError::Connect(_) => UpstreamFailure::Connect,
-            ConnectError::Tls(_) => UpstreamFailure::Tls,
-            ConnectError::Timeout => UpstreamFailure::ConnectTimeout,
-        }),
-        ForwardError::Overloaded { .. } => Some(UpstreamFailure::Overloaded),
-        ForwardError::Broken { .. } | ForwardError::Framing { .. } | ForwardError::UnaskedSwitch { .. } => {
-            Some(UpstreamFailure::Broken)
+        ForwardError::Unsendable | ForwardError::NoServer | ForwardError::CannotSwitch | ForwardError::Upload(_) => {
+            None
         }
+        ForwardError::Connect { source, .. } => Some(connect_failure(source)),
+        ForwardError::Overloaded { .. } => Some(UpstreamFailure::Overloaded),
+        ForwardError::Broken { .. }
+        | ForwardError::Stream { .. }
+        | ForwardError::Framing { .. }
+        | ForwardError::UnaskedSwitch { .. } => Some(UpstreamFailure::Broken),
         ForwardError::Timeout { .. } => Some(UpstreamFailure::ResponseTimeout),
+    }
+}
+
+fn connect_failure(error: &ConnectError) -> UpstreamFailure {
+    match error {
+        ConnectError::Resolve(_) | ConnectError::NoAddress => UpstreamFailure::Resolve,
+        ConnectError::Connect(_) | ConnectError::Http2(_) | ConnectError::NoStreams => UpstreamFailure::Connect,
+        ConnectError::Tls(_) | ConnectError::NotHttp2 => UpstreamFailure::Tls,
+        ConnectError::Timeout => UpstreamFailure::ConnectTimeout,
+        ConnectError::Shared(shared) => connect_failure(shared),
     }
 }

@@ -5,3 +5,4 @@
 pub mod accept;
 pub mod address;
 pub mod escape;
+pub mod grpc;

@@ -18,6 +18,9 @@ pub(super) struct Activity {
     epoch: Instant,
     in_flight: AtomicU32,
     had_request: AtomicBool,
+    /// Requests that ended with their answer, and those that the client gave up before.
+    answered: AtomicU32,
+    abandoned: AtomicU32,
     /// Milliseconds after `epoch`; when the last request ended, or its response's last bytes left.
     idle_since: AtomicU64,
     /// Milliseconds after `epoch`; when the last request's head was complete.
@@ -36,6 +39,12 @@ pub(super) struct Activity {
 /// time that they need at the default `limits.min_rate`, rounded up.
 const H2_TAIL: Duration = Duration::from_secs(75);
 
+/// Requests that an HTTP/2 client may give up on one connection, as long as it does not see more of them to their end. A request
+/// that is given up at once costs us, and its origin, nearly as much as an answered one, and the client nothing: no bound on
+/// concurrent streams holds it back (CVE-2023-44487). HTTP/2 itself ends what comes in one burst; this ends what comes
+/// slowly. People who scrub through a film or leave pages stay far below.
+const H2_ABANDONED: u32 = 100;
+
 /// Which protocol decides what idle means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum HttpKind {
@@ -49,6 +58,8 @@ impl Activity {
             epoch: Instant::now(),
             in_flight: AtomicU32::new(0),
             had_request: AtomicBool::new(false),
+            answered: AtomicU32::new(0),
+            abandoned: AtomicU32::new(0),
             idle_since: AtomicU64::new(0),
             requested: AtomicU64::new(0),
             head_since: AtomicU64::new(0),
@@ -78,7 +89,16 @@ impl Activity {
         self.had_request.store(true, Ordering::Relaxed);
         self.requested.store(self.now(), Ordering::Relaxed);
         self.head_since.store(0, Ordering::Relaxed);
-        InFlight(Arc::clone(self))
+        InFlight {
+            activity: Arc::clone(self),
+            is_answered: false,
+        }
+    }
+
+    /// Whether the client of an HTTP/2 connection makes requests in order to give them up ([`H2_ABANDONED`]).
+    pub(super) fn abandons_too_much(&self) -> bool {
+        let abandoned = self.abandoned.load(Ordering::Relaxed);
+        self.kind() == HttpKind::Http2 && abandoned > H2_ABANDONED && abandoned > self.answered.load(Ordering::Relaxed)
     }
 
     /// When the last request's head was complete.
@@ -162,16 +182,31 @@ impl Activity {
 
 /// A request under way.
 #[derive(Debug)]
-pub(super) struct InFlight(Arc<Activity>);
+pub(super) struct InFlight {
+    activity: Arc<Activity>,
+    is_answered: bool,
+}
+
+impl InFlight {
+    /// It ends as we want it to, not because the client gave it up.
+    pub(super) fn answered(&mut self) {
+        self.is_answered = true;
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let now = self.0.now();
-        self.0.idle_since.store(now, Ordering::Relaxed);
+        let ended = match self.is_answered {
+            true => &self.activity.answered,
+            false => &self.activity.abandoned,
+        };
+        ended.fetch_add(1, Ordering::Relaxed);
+        let now = self.activity.now();
+        self.activity.idle_since.store(now, Ordering::Relaxed);
         // The next head began while this request was under way: its time runs from here.
-        if self.0.within_head.load(Ordering::Relaxed) {
-            self.0.head_since.store(now + 1, Ordering::Relaxed);
+        if self.activity.within_head.load(Ordering::Relaxed) {
+            self.activity.head_since.store(now + 1, Ordering::Relaxed);
         }
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.activity.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }

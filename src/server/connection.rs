@@ -48,9 +48,17 @@ use crate::{
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
 /// HTTP/2 flow-control windows: what one stream, and all streams together, may send us before we take it. They bound what a
-/// client can make a connection hold; a megabyte fills a 100 Mbit/s line over 80 ms.
-const H2_STREAM_WINDOW: u32 = 256 * 1024;
-const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// client can make a connection hold. A megabyte for an upload fills a 100 Mbit/s line over 80 ms; another for all together
+/// keeps one whose origin does not read from holding up the rest.
+const H2_STREAM_WINDOW: u32 = 1024 * 1024;
+const H2_CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
+
+/// Streams that a client opened and reset before they were looked at, and streams that we reset for what the client did on
+/// them. Beyond either the connection ends: rapid reset (CVE-2023-44487) and its turn-about, in which the client makes us
+/// send the resets (CVE-2025-8671). What is reset later, a request at a time, is counted as abandoned
+/// ([`Activity::abandons_too_much`]).
+const H2_PENDING_RESETS: usize = 20;
+const H2_ERROR_RESETS: usize = 128;
 
 /// Response bytes that one stream may have waiting for its client's window.
 const H2_SEND_BUFFER: usize = 128 * 1024;
@@ -241,6 +249,9 @@ impl<G: Gate> Connection<G> {
                 if let Poll::Ready(result) = connection.as_mut().poll_end(cx) {
                     return Poll::Ready(Ended::ByHttp(result));
                 }
+                if self.activity.abandons_too_much() {
+                    return Poll::Ready(Ended::ByResets);
+                }
                 // Registers this task's waker; once notified it stays ready.
                 let _ = phase_changed.as_mut().poll(cx);
                 let deadline = self.activity.deadline(&self.limits);
@@ -282,7 +293,14 @@ impl<G: Gate> Connection<G> {
     }
 
     fn report(&self, ended: Ended) {
-        let Ended::ByHttp(Err(error)) = ended else { return };
+        let error = match ended {
+            Ended::ByHttp(Ok(())) | Ended::ByClock => return,
+            Ended::ByHttp(Err(error)) => error,
+            Ended::ByResets => {
+                tracing::debug!(peer = %self.peer.0, source = %self.source.0, "closed a connection: it gives up too many requests");
+                return;
+            }
+        };
         // What is no head is answered barely; no request ever reaches the gate.
         if let ConnectionError::Http1(h1::Broken::Unreadable(_)) = &error {
             ConnectionCounts::add(&self.worker.shared.counts.malformed_heads);
@@ -297,6 +315,8 @@ impl<G: Gate> Connection<G> {
 enum Ended {
     ByHttp(Result<(), ConnectionError>),
     ByClock,
+    /// The client gives up more requests than it sees to their end.
+    ByResets,
 }
 
 /// How a connection ended that did not end well.
@@ -353,14 +373,17 @@ fn slack_bytes(limits: &Limits) -> usize {
     limits.header_bytes * 2
 }
 
-/// HTTP/2 as we speak it, with the same slack; it counts 32 bytes more for every line. Its own limits on reset and malformed streams stay at their defaults: they end the floods of
-/// CVE-2023-44487 and its kin.
+/// HTTP/2 as we speak it, with the same slack; it counts 32 bytes more for every line. What the codec bounds by itself, and tests
+/// here attack: CONTINUATION frames by what the header list may hold, empty DATA frames (100 in a row), small ones by the window,
+/// and answers to PING and SETTINGS, of which one waits at most, so that who does not read them is not read.
 fn http2(limits: &Limits, streams: StreamExecutor) -> http2::Builder<StreamExecutor> {
     let header_list = slack_bytes(limits) + 32 * slack_count(limits);
     let mut builder = http2::Builder::new(streams);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.h2_streams)
+        .max_pending_accept_reset_streams(H2_PENDING_RESETS)
+        .max_local_error_reset_streams(H2_ERROR_RESETS)
         .max_header_list_size(u32::try_from(header_list).unwrap_or(u32::MAX))
         .initial_stream_window_size(H2_STREAM_WINDOW)
         .initial_connection_window_size(H2_CONNECTION_WINDOW)

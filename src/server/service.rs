@@ -73,20 +73,29 @@ impl<G: Gate> ConnectionService<G> {
         request: Request<RequestBody>,
     ) -> impl Future<Output = Result<Response<AnswerBody<G::Body>>, Close>> + use<G> {
         let service = Rc::clone(self);
-        let in_flight = self.activity.request();
+        let mut in_flight = self.activity.request();
         let stream = self.stream_pace();
         async move {
             let mut response = match service.health(&request) {
                 Some(answer) => answer.map(Answer::Own),
-                None => service.ask(request).await?.map(Answer::Gate),
+                None => match service.ask(request).await {
+                    Ok(answer) => answer.map(Answer::Gate),
+                    Err(close) => {
+                        in_flight.answered();
+                        return Err(close);
+                    }
+                },
             };
             service.close_after(&mut response);
+            if response.body().is_end_stream() {
+                in_flight.answered();
+            }
             Ok(response.map(|answer| AnswerBody {
                 answer,
                 rest: Bytes::new(),
                 kind: service.kind,
                 stream,
-                _in_flight: in_flight,
+                in_flight,
             }))
         }
     }
@@ -163,13 +172,22 @@ pub(super) struct AnswerBody<B> {
     rest: Bytes,
     kind: HttpKind,
     stream: Option<Rc<StreamPace>>,
-    _in_flight: InFlight,
+    in_flight: InFlight,
 }
 
 #[derive(Debug)]
 enum Answer<B> {
     Own(Option<Bytes>),
     Gate(B),
+}
+
+impl<B: Body<Data = Bytes>> Answer<B> {
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(bytes) => bytes.is_none(),
+            Self::Gate(body) => body.is_end_stream(),
+        }
+    }
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Body for AnswerBody<B> {
@@ -193,15 +211,19 @@ impl<B: Body<Data = Bytes> + Unpin> Body for AnswerBody<B> {
         if let (Some(stream), Poll::Ready(Some(Ok(frame)))) = (&this.stream, &frame) {
             stream.delivered(frame.data_ref().map_or(0, Bytes::len));
         }
+        let has_ended = match &frame {
+            Poll::Pending => false,
+            Poll::Ready(Some(Ok(frame))) => frame.is_trailers() || this.is_end_stream(),
+            Poll::Ready(Some(Err(_)) | None) => true,
+        };
+        if has_ended {
+            this.in_flight.answered();
+        }
         frame
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.answer {
-            _ if !self.rest.is_empty() => false,
-            Answer::Own(bytes) => bytes.is_none(),
-            Answer::Gate(body) => body.is_end_stream(),
-        }
+        self.rest.is_empty() && self.answer.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -245,7 +267,7 @@ mod tests {
             rest: Bytes::new(),
             kind,
             stream: None,
-            _in_flight: Activity::new().request(),
+            in_flight: Activity::new().request(),
         }
     }
 

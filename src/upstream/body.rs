@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::{
     h1::{BodyReader, SendError, Sender, WireError},
+    h2,
     pool::Lease,
 };
 use crate::http1::Piece;
@@ -68,6 +69,7 @@ pub struct OriginBody(Source);
 #[derive(Debug)]
 enum Source {
     Wire(Box<Wire>),
+    Stream(Box<h2::ResponseBody>),
     Whole(Option<Bytes>),
 }
 
@@ -89,6 +91,9 @@ pub enum OriginBodyError {
     /// The connection or the framing broke.
     #[error("the origin's response broke off: {0}")]
     Broken(WireError),
+    /// The stream, or the HTTP/2 connection that it was on.
+    #[error("the origin's stream broke off")]
+    Reset(#[source] ::h2::Error),
     /// The origin was silent for longer than `idle_timeout`.
     #[error("the origin fell silent in the middle of its response")]
     Silent,
@@ -101,6 +106,11 @@ impl OriginBody {
     /// A body that is already here.
     pub fn whole(bytes: Bytes) -> Self {
         Self(Source::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())))
+    }
+
+    /// The body whose head came on this stream.
+    pub(super) fn stream(body: h2::ResponseBody) -> Self {
+        Self(Source::Stream(Box::new(body)))
     }
 
     /// The body whose head came on this connection. Most are short, and already here: their connection serves the next
@@ -181,6 +191,7 @@ impl Body for OriginBody {
     ) -> Poll<Option<Result<Frame<Bytes>, OriginBodyError>>> {
         match &mut self.0 {
             Source::Wire(wire) => wire.poll_frame(cx),
+            Source::Stream(stream) => stream.poll_frame(cx),
             Source::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
         }
     }
@@ -188,12 +199,14 @@ impl Body for OriginBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Source::Wire(wire) => wire.lease.is_none(),
+            Source::Stream(stream) => stream.is_end_stream(),
             Source::Whole(bytes) => bytes.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
+            Source::Stream(stream) => stream.size_hint(),
             Source::Wire(wire) => wire.reader.left().map_or_else(SizeHint::default, SizeHint::with_exact),
             Source::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
         }

@@ -30,6 +30,14 @@ pub(super) enum Stream {
 }
 
 impl Stream {
+    /// Whether both ends know that HTTP/2 is spoken: agreed in the TLS handshake, or by prior knowledge without one.
+    pub(super) fn agrees_on_http2(&self) -> bool {
+        match self {
+            Self::Plain(_) => true,
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+        }
+    }
+
     /// Whether nothing lies unread in the socket, neither bytes nor an end. Asks the kernel: the runtime may not have
     /// heard of it yet.
     pub(super) fn socket_is_quiet(&self) -> bool {

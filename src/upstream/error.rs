@@ -36,6 +36,17 @@ pub enum ForwardError {
         /// What went wrong.
         source: WireError,
     },
+    /// The HTTP/2 stream, or its connection, broke before the response's head was complete.
+    #[error("{server} broke off before answering: {source}")]
+    Stream {
+        /// The server asked.
+        server: Arc<Endpoint>,
+        /// What went wrong.
+        source: h2::Error,
+    },
+    /// The client asks for another protocol, and HTTP/2 connections cannot switch.
+    #[error("an HTTP/2 upstream cannot switch protocols")]
+    CannotSwitch,
     /// The server switched protocols without being asked, or to another one.
     #[error("{server} switched to a protocol that nobody asked for")]
     UnaskedSwitch {
@@ -78,4 +89,16 @@ pub enum ConnectError {
     /// No connection came to be within `connect_timeout`.
     #[error("connecting took too long")]
     Timeout,
+    /// The https server does not agree to HTTP/2 (ALPN).
+    #[error("the server does not offer HTTP/2 (ALPN `h2`)")]
+    NotHttp2,
+    /// What the server said first is no HTTP/2.
+    #[error("the server does not speak HTTP/2: {0}")]
+    Http2(#[source] h2::Error),
+    /// The server speaks HTTP/2 and takes no requests: SETTINGS_MAX_CONCURRENT_STREAMS is 0.
+    #[error("the server takes no requests at all")]
+    NoStreams,
+    /// An attempt that several requests waited for.
+    #[error(transparent)]
+    Shared(#[from] Arc<ConnectError>),
 }

@@ -41,6 +41,7 @@ impl Prepared {
             accepts_trailers,
             body,
             upgrade,
+            conversation: _,
         } = outgoing;
         // RFC 9112 §6: how long the body is, in the one way that leaves no doubt.
         let length = match body.as_ref().map(Upload::length) {

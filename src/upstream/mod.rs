@@ -13,6 +13,7 @@ mod connect;
 mod exchange;
 mod framing;
 mod h1;
+mod h2;
 mod pool;
 mod resolve;
 
@@ -36,11 +37,15 @@ use self::{
     pool::{Lease, Pool},
 };
 use crate::{
-    config::settings::Server,
+    config::settings::{Server, UpstreamProtocol},
     http1::Scratch,
     policy::decision::Permit,
     telemetry::metrics::{OpenConnection, UpstreamMeter, WorkerIndex},
 };
+
+/// How often a request is sent on an HTTP/2 stream whose server says each time that it did not process it: while a server
+/// restarts, its connections may say so one after the other.
+const STREAM_ATTEMPTS: u32 = 3;
 
 /// A worker's connections to all origins.
 #[derive(Debug, Default)]
@@ -90,6 +95,9 @@ pub struct Outgoing {
     pub body: Option<Upload>,
     /// The protocol to switch to, when the client asks for one.
     pub upgrade: Option<HeaderValue>,
+    /// A gRPC call to an HTTP/2 upstream: both sides speak when they like, and may both be silent for so long once the
+    /// origin has answered. HTTP/1.1 knows no such thing.
+    pub conversation: Option<std::time::Duration>,
 }
 
 /// An origin's answer and who gave it.
@@ -148,6 +156,10 @@ impl Upstreams {
         quota: Quota<'_>,
     ) -> Result<Forwarded, ForwardError> {
         let settings = origin.settings();
+        match settings.protocol {
+            UpstreamProtocol::Http1 => {}
+            UpstreamProtocol::Http2 => return self.forward_on_stream(destination, origin, request, quota).await,
+        }
         let mut prepared = Prepared::new(destination, request);
         let mut reached = self.reach(origin, quota, Reuse::Idle).await?;
         loop {
@@ -166,6 +178,32 @@ impl Upstreams {
         }
     }
 
+    /// The same over HTTP/2. What the server did not process, and says so, is sent again, to another server if there is one.
+    async fn forward_on_stream(
+        &self,
+        destination: Destination,
+        origin: &Origin,
+        request: Outgoing,
+        quota: Quota<'_>,
+    ) -> Result<Forwarded, ForwardError> {
+        let settings = origin.settings();
+        let call = h2::Call::new(destination, request, settings)?;
+        let mut left = STREAM_ATTEMPTS;
+        loop {
+            let place = async |pool: &Rc<Pool>, deadline| h2::Connections::place(pool, settings, quota, deadline).await;
+            let place = self.reach_first(origin, place).await?;
+            left -= 1;
+            match call.send(place, settings).await {
+                Ok(forwarded) => return Ok(forwarded),
+                Err(h2::Failed::Unprocessed(_)) if left > 0 && call.rewind() => {}
+                Err(h2::Failed::Lost(_)) if left > 0 && call.is_repeatable() => left = 1,
+                Err(h2::Failed::Unprocessed(error) | h2::Failed::Lost(error) | h2::Failed::Final(error)) => {
+                    return Err(error);
+                }
+            }
+        }
+    }
+
     /// Forgets the pools of servers that `keeps` does not want any more: after a reload. Requests under way keep their
     /// connections until they end.
     pub fn retain(&self, keeps: impl Fn(&Endpoint) -> bool) {
@@ -175,7 +213,22 @@ impl Upstreams {
     /// A connection to the first server, in turn, that has one to give. A silent server costs only its share of the time.
     async fn reach(&self, origin: &Origin, quota: Quota<'_>, reuse: Reuse) -> Result<Reached, ForwardError> {
         let settings = origin.settings();
-        let end = Instant::now() + settings.connect_timeout;
+        let lease = async |pool: &Rc<Pool>, deadline| match pool.endpoint().server() {
+            Server::Demo => Ok(Reached::Demo(Arc::clone(pool.endpoint()))),
+            Server::Http { .. } | Server::Https { .. } => {
+                pool.lease(settings, quota, reuse, deadline).await.map(Reached::Server)
+            }
+        };
+        self.reach_first(origin, lease).await
+    }
+
+    /// What the first server, in turn, has to give.
+    async fn reach_first<T>(
+        &self,
+        origin: &Origin,
+        ask: impl AsyncFn(&Rc<Pool>, Instant) -> Result<T, ForwardError>,
+    ) -> Result<T, ForwardError> {
+        let end = Instant::now() + origin.settings().connect_timeout;
         let pools = self.in_turn(origin);
         let mut left = pools.len() as u32;
         let mut failure = ForwardError::NoServer;
@@ -183,11 +236,8 @@ impl Upstreams {
             let now = Instant::now();
             let deadline = now + end.saturating_duration_since(now) / left;
             left -= 1;
-            if *pool.endpoint().server() == Server::Demo {
-                return Ok(Reached::Demo(Arc::clone(pool.endpoint())));
-            }
-            match pool.lease(settings, quota, reuse, deadline).await {
-                Ok(lease) => return Ok(Reached::Server(lease)),
+            match ask(&pool, deadline).await {
+                Ok(reached) => return Ok(reached),
                 Err(error) => failure = error,
             }
         }

@@ -17,7 +17,7 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
 
-use crate::config::settings::{Server, Upstream};
+use crate::config::settings::{Server, Upstream, UpstreamProtocol};
 
 /// A named pool of servers, compiled. Part of the snapshot.
 #[derive(Debug)]
@@ -32,6 +32,7 @@ pub struct Origin {
 #[derive(Debug)]
 pub struct Endpoint {
     server: Server,
+    protocol: UpstreamProtocol,
     /// How it is called in logs.
     name: Box<str>,
     tls: Option<EndpointTls>,
@@ -85,13 +86,13 @@ impl Origin {
     pub fn load(settings: Arc<Upstream>) -> Result<Self, OriginError> {
         let is_tls = |server: &Server| matches!(server, Server::Https { .. });
         let verifier = match settings.servers.iter().any(is_tls) {
-            true => Some(Verifier::load(settings.ca.as_ref())?),
+            true => Some(Verifier::load(settings.ca.as_ref(), settings.protocol)?),
             false => None,
         };
         let servers = settings
             .servers
             .iter()
-            .map(|server| Endpoint::new(server, settings.tls_name.as_deref(), verifier.as_ref()).map(Arc::new))
+            .map(|server| Endpoint::new(server, &settings, verifier.as_ref()).map(Arc::new))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             settings,
@@ -122,10 +123,10 @@ impl Origin {
 }
 
 impl Endpoint {
-    fn new(server: &Server, tls_name: Option<&str>, verifier: Option<&Verifier>) -> Result<Self, OriginError> {
+    fn new(server: &Server, settings: &Upstream, verifier: Option<&Verifier>) -> Result<Self, OriginError> {
         let tls = match (server, verifier) {
             (Server::Https { host, .. }, Some(verifier)) => {
-                let name = tls_name.unwrap_or(host);
+                let name = settings.tls_name.as_deref().unwrap_or(host);
                 Some(EndpointTls {
                     name: ServerName::try_from(name.to_owned())
                         .map_err(|_| OriginError::BadName { name: name.to_owned() })?,
@@ -137,6 +138,7 @@ impl Endpoint {
         };
         Ok(Self {
             server: server.clone(),
+            protocol: settings.protocol,
             name: name(server).into(),
             tls,
         })
@@ -150,6 +152,11 @@ impl Endpoint {
     /// The server as configured.
     pub fn server(&self) -> &Server {
         &self.server
+    }
+
+    /// What it is spoken to in.
+    pub fn protocol(&self) -> UpstreamProtocol {
+        self.protocol
     }
 
     pub(super) fn tls(&self) -> Option<&EndpointTls> {
@@ -177,7 +184,7 @@ fn name(server: &Server) -> String {
 
 impl PartialEq for Endpoint {
     fn eq(&self, other: &Self) -> bool {
-        self.server == other.server && self.tls == other.tls
+        self.server == other.server && self.protocol == other.protocol && self.tls == other.tls
     }
 }
 
@@ -203,7 +210,7 @@ struct Verifier {
 }
 
 impl Verifier {
-    fn load(ca: Option<&PathBuf>) -> Result<Self, OriginError> {
+    fn load(ca: Option<&PathBuf>, protocol: UpstreamProtocol) -> Result<Self, OriginError> {
         let (roots, store) = match ca {
             None => (
                 None,
@@ -225,7 +232,10 @@ impl Verifier {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(store)
             .with_no_client_auth();
-        client.alpn_protocols = vec![b"http/1.1".to_vec()];
+        client.alpn_protocols = vec![match protocol {
+            UpstreamProtocol::Http1 => b"http/1.1".to_vec(),
+            UpstreamProtocol::Http2 => b"h2".to_vec(),
+        }];
         Ok(Self {
             roots,
             client: Arc::new(client),

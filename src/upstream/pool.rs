@@ -13,9 +13,10 @@ use tokio::{
 };
 
 use super::{
-    Quota, Reuse, connect,
+    Quota, Reuse,
+    connect::{self, Stream},
     error::{ConnectError, ForwardError},
-    h1,
+    h1, h2,
     origin::Endpoint,
     resolve::Addresses,
 };
@@ -36,17 +37,19 @@ pub(super) struct Pool {
     scratch: Rc<Scratch>,
     addresses: Option<Addresses>,
     /// Addresses take turns as servers do.
-    turn: Cell<usize>,
+    address: Cell<usize>,
     /// The last is the one used last: a burst's surplus grows old and goes, while a few stay warm.
     idle: RefCell<Vec<Idle>>,
     /// One permit a connection in use. As kept ones are used first, all of them together are never more.
     slots: Arc<Semaphore>,
     capacity: Cell<usize>,
+    /// Connections that requests share; an HTTP/2 server's only ones.
+    pub(super) http2: h2::Connections,
     failed: Cell<Option<Instant>>,
     is_reaping: Cell<bool>,
 }
 
-/// The right to one connection in use.
+/// The right to one connection in use, or to one stream on a shared one.
 #[derive(Debug)]
 pub(super) struct Slot {
     pool: Rc<Pool>,
@@ -88,10 +91,11 @@ impl Pool {
             endpoint,
             scratch,
             addresses,
-            turn: Cell::new(0),
+            address: Cell::new(0),
             idle: RefCell::default(),
             slots: Arc::new(Semaphore::new(0)),
             capacity: Cell::new(0),
+            http2: h2::Connections::default(),
             failed: Cell::new(None),
             is_reaping: Cell::new(false),
         }
@@ -113,12 +117,7 @@ impl Pool {
         reuse: Reuse,
         deadline: Instant,
     ) -> Result<Lease, ForwardError> {
-        self.resize(quota.connections);
-        let server = || Arc::clone(&self.endpoint);
-        let slot = self
-            .slot(deadline)
-            .await
-            .ok_or_else(|| ForwardError::Overloaded { server: server() })?;
+        let slot = self.turn(quota.connections, deadline).await?;
         if let (Reuse::Idle, Some(connection)) = (reuse, self.idle(settings.keepalive)) {
             return Ok(Lease {
                 is_reused: true,
@@ -128,10 +127,18 @@ impl Pool {
         match self.connect(quota, deadline).await {
             Ok(connection) => Ok(Lease::fresh(slot, connection, settings)),
             Err(source) => Err(ForwardError::Connect {
-                server: server(),
+                server: Arc::clone(&self.endpoint),
                 source,
             }),
         }
+    }
+
+    /// The right to send one request, of so many at once. First come, first served.
+    pub(super) async fn turn(self: &Rc<Self>, connections: usize, deadline: Instant) -> Result<Slot, ForwardError> {
+        self.resize(connections);
+        self.slot(deadline).await.ok_or_else(|| ForwardError::Overloaded {
+            server: Arc::clone(&self.endpoint),
+        })
     }
 
     /// Takes over the configured number of connections. A smaller one is reached as connections in use end.
@@ -180,26 +187,36 @@ impl Pool {
             Ok(connected) => connected,
             Err(_elapsed) => Err(ConnectError::Timeout),
         };
-        if let Err(error) = &connected
+        self.note(&connected);
+        connected
+    }
+
+    /// Remembers whether the server could be reached.
+    pub(super) fn note<T>(&self, connected: &Result<T, ConnectError>) {
+        if let Err(error) = connected
             && !self.has_just_failed()
         {
             // Once in a while, not once a request: the access log has those.
             tracing::warn!(server = %self.endpoint, %error, "no connection to server");
         }
         self.failed.set(connected.is_err().then(Instant::now));
-        connected
     }
 
-    async fn try_connect(&self, quota: Quota<'_>, deadline: Instant) -> Result<Connection, ConnectError> {
+    /// The bytes of a new connection.
+    pub(super) async fn dial(&self, deadline: Instant) -> Result<Stream, ConnectError> {
         let addresses = match &self.addresses {
             Some(addresses) => addresses.look_up().await?,
             None => return Err(ConnectError::NoAddress),
         };
-        let turn = self.turn.get();
-        self.turn.set(turn.wrapping_add(1));
+        let turn = self.address.get();
+        self.address.set(turn.wrapping_add(1));
         let count = addresses.len();
         let in_turn = (0..count).map(|i| addresses[(turn + i) % count]);
-        let stream = connect::connect(&self.endpoint, in_turn, deadline).await?;
+        connect::connect(&self.endpoint, in_turn, deadline).await
+    }
+
+    async fn try_connect(&self, quota: Quota<'_>, deadline: Instant) -> Result<Connection, ConnectError> {
+        let stream = self.dial(deadline).await?;
         Ok(Connection {
             http: h1::Connection::new(stream, Rc::clone(&self.scratch)),
             open: quota.meter.map(|(meter, worker)| meter.connected(worker)),
@@ -241,6 +258,10 @@ async fn reap(pool: Weak<Pool>, keepalive: Duration) {
 }
 
 impl Slot {
+    pub(super) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
     pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
         &self.pool.endpoint
     }

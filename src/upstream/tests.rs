@@ -20,7 +20,7 @@ mod reuse;
 
 use super::*;
 use crate::{
-    config::settings::{Server, Upstream},
+    config::settings::{Server, Upstream, UpstreamProtocol},
     policy::normalize::{Host, PathOptions, Target},
     telemetry::metrics::Metrics,
 };
@@ -111,6 +111,7 @@ fn settings(ports: &[u16]) -> Upstream {
                 port,
             })
             .collect(),
+        protocol: UpstreamProtocol::Http1,
         connect_timeout: Duration::from_secs(5),
         response_timeout: Duration::from_secs(5),
         idle_timeout: Duration::from_secs(5),
@@ -133,6 +134,7 @@ fn get() -> Outgoing {
         accepts_trailers: false,
         body: None,
         upgrade: None,
+        conversation: None,
     }
 }
 

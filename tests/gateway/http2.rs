@@ -8,16 +8,29 @@ use tokio_rustls::TlsConnector;
 
 use crate::stack::{Origin, Stack};
 
-type Sender = h2::client::SendRequest<Bytes>;
+pub(crate) type Sender = h2::client::SendRequest<Bytes>;
 
 /// Runs a client. The gateway has threads of its own.
-fn run(client: impl Future<Output = ()>) {
+pub(crate) fn run(client: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(client);
 }
 
 /// A connection to the gateway's TLS listener that trusts its self-made certificate, whatever it is.
-async fn connect(stack: &Stack) -> Sender {
+pub(crate) async fn connect(stack: &Stack) -> Sender {
+    let tcp = tokio::net::TcpStream::connect(stack.tls).await.expect("it listens");
+    let name = rustls::pki_types::ServerName::try_from("example.com").expect("a name");
+    let tls = TlsConnector::from(Arc::new(trusting()))
+        .connect(name, tcp)
+        .await
+        .expect("a handshake");
+    let (sender, connection) = h2::client::handshake(tls).await.expect("HTTP/2");
+    tokio::spawn(connection);
+    sender.ready().await.expect("it takes requests")
+}
+
+/// A client that speaks HTTP/2 and trusts everybody.
+pub(crate) fn trusting() -> rustls::ClientConfig {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -26,15 +39,7 @@ async fn connect(stack: &Stack) -> Sender {
         .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec()];
-    let tcp = tokio::net::TcpStream::connect(stack.tls).await.expect("it listens");
-    let name = rustls::pki_types::ServerName::try_from("example.com").expect("a name");
-    let tls = TlsConnector::from(Arc::new(config))
-        .connect(name, tcp)
-        .await
-        .expect("a handshake");
-    let (sender, connection) = h2::client::handshake(tls).await.expect("HTTP/2");
-    tokio::spawn(connection);
-    sender.ready().await.expect("it takes requests")
+    config
 }
 
 #[derive(Debug)]

@@ -2,10 +2,12 @@
 //! matters.
 
 mod bodies;
+mod floods;
 mod forwarding;
 mod framing;
 mod http2;
 mod nginx;
 mod origins;
 mod stack;
+mod streams;
 mod tunnels;

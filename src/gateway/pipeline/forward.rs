@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode,
-    header::{ACCEPT, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE},
+    header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, UPGRADE},
     request::Parts,
 };
 use tokio::time::{Instant, timeout_at};
 
 use super::{Arrival, Checked, Gateway, Known};
 use crate::{
+    config::settings::UpstreamProtocol,
     gateway::{
         answer::{AnswerBody, OpenRecord},
         connection::{Close, RequestBody, Switched},
@@ -19,6 +20,7 @@ use crate::{
         tunnel,
         upload::{BoundedBody, Trailers},
     },
+    represent::grpc,
     snapshot::CompiledSite,
     telemetry::metrics::OpenTunnel,
     upstream::{Answer, Destination, Forwarded, OriginBody, Outgoing, Quota, Tunnel, Upload},
@@ -105,6 +107,7 @@ struct Asker {
     method: Method,
     accept: Vec<HeaderValue>,
     fetch_mode: Option<HeaderValue>,
+    content_type: Option<HeaderValue>,
 }
 
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
@@ -115,6 +118,7 @@ impl Asker {
             method: parts.method.clone(),
             accept: parts.headers.get_all(ACCEPT).iter().cloned().collect(),
             fetch_mode: parts.headers.get(SEC_FETCH_MODE).cloned(),
+            content_type: parts.headers.get(CONTENT_TYPE).cloned(),
         }
     }
 
@@ -125,6 +129,9 @@ impl Asker {
         }
         if let Some(mode) = &self.fetch_mode {
             headers.insert(SEC_FETCH_MODE, mode.clone());
+        }
+        if let Some(media_type) = &self.content_type {
+            headers.insert(CONTENT_TYPE, media_type.clone());
         }
         headers
     }
@@ -153,6 +160,11 @@ impl Arrival<'_> {
             request_id: &self.id,
             country: checked.client.geo.country,
         };
+        let conversation = self.conversation(checked, &parts.headers);
+        let body = match conversation {
+            Some(_) => body.of_conversation(),
+            None => body,
+        };
         let trailers = Trailers::after(&parts.headers);
         let ours = self.terms.snapshot.headers.for_origin(&mut parts.headers, &facts);
         let body = match http_body::Body::is_end_stream(&body) {
@@ -169,7 +181,18 @@ impl Arrival<'_> {
             accepts_trailers: checked.head.accepts_trailers,
             body,
             upgrade: checked.head.upgrade.as_ref().map(|upgrade| upgrade.protocol().clone()),
+            conversation,
         })
+    }
+
+    /// How long both sides of a gRPC call may be silent. That the client calls it one is not enough: the operator must have
+    /// said that the application speaks HTTP/2.
+    fn conversation(&self, checked: &Checked, headers: &HeaderMap) -> Option<Duration> {
+        let idle = self.terms.snapshot.settings.limits.tunnel_idle_timeout;
+        match checked.site.origin.settings().protocol {
+            UpstreamProtocol::Http1 => None,
+            UpstreamProtocol::Http2 => grpc::is_call(headers).then_some(idle),
+        }
     }
 
     fn fail(

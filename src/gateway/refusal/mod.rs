@@ -5,6 +5,7 @@
 
 mod answers;
 mod body;
+mod call;
 mod parts;
 mod respond;
 mod template;
@@ -39,7 +40,7 @@ pub struct Refusal<'a> {
     pub rule: Option<DecidingRule<'a>>,
     /// The request's method: HEAD gets no body.
     pub method: &'a Method,
-    /// The request's headers: `Accept` and `Sec-Fetch-Mode` choose the representation.
+    /// The request's headers: `Accept` and `Sec-Fetch-Mode` choose the representation, `Content-Type` tells gRPC calls.
     pub headers: &'a HeaderMap,
     /// The request's id.
     pub request_id: &'a str,
@@ -74,7 +75,7 @@ impl<'a> From<&'a Rule> for DecidingRule<'a> {
 /// What to do with a refused client.
 #[derive(Debug)]
 pub enum Answer {
-    /// Send this. `Content-Length` is set; for HEAD the body is empty and the length that of GET's.
+    /// Send this. `Content-Length` is set, except for gRPC calls, which get no body; for HEAD the body is empty and the length that of GET's.
     Respond(Response<Bytes>),
     /// 444: send nothing and close the connection; on HTTP/2 reset the stream.
     Close,

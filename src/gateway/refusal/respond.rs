@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{
     policy::rule::{self, RefusalStatus},
-    represent::accept::{self, MediaType},
+    represent::{
+        accept::{self, MediaType},
+        grpc,
+    },
 };
 
 /// For the shipped page: its own style, and nothing else whatever comes to be in it.
@@ -22,8 +25,11 @@ impl SiteAnswers {
     /// The answer to a refused request.
     pub fn respond(&self, refusal: &Refusal<'_>) -> Answer {
         let own = refusal.rule.and_then(|rule| rule.response);
+        let is_call = grpc::is_call(refusal.headers);
         match self.status_of(refusal, own) {
             RefusalStatus::Close => Answer::Close,
+            RefusalStatus::Conceal if is_call => Answer::Respond(self.conceal_call(own)),
+            RefusalStatus::Status(status) if is_call => Answer::Respond(self.refuse_call(refusal, status, own)),
             RefusalStatus::Conceal => Answer::Respond(self.conceal(refusal, own)),
             RefusalStatus::Status(status) => Answer::Respond(self.refuse(refusal, status, own)),
         }
@@ -118,7 +124,7 @@ fn fixed_body(own: &rule::Response) -> Option<(&str, HeaderValue)> {
 }
 
 /// The rule's headers take the place of the site's of the same name; among themselves they add up (`Set-Cookie`).
-fn add_own(headers: &mut HeaderMap, own: Option<&rule::Response>) {
+pub(super) fn add_own(headers: &mut HeaderMap, own: Option<&rule::Response>) {
     let Some(own) = own else { return };
     for (name, _) in &own.headers {
         headers.remove(name);

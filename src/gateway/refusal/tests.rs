@@ -499,3 +499,57 @@ proptest! {
         prop_assert_eq!(&document["request_id"], &json!(id));
     }
 }
+
+/// Status, `grpc-status` and `grpc-message` of a refused call, which has no body.
+fn outcome(response: &Response<Bytes>) -> (u16, &str, &str) {
+    assert!(response.body().is_empty());
+    assert_eq!(response.headers()["content-type"], "application/grpc");
+    let header = |name| {
+        response
+            .headers()
+            .get(name)
+            .map_or("", |value| value.to_str().expect("ASCII"))
+    };
+    (
+        response.status().as_u16(),
+        header("grpc-status"),
+        header("grpc-message"),
+    )
+}
+
+#[test]
+fn calls_are_refused_in_grpc_s_own_words() {
+    let headers = headers(&[("content-type", "application/grpc+proto"), ("accept", "text/html")]);
+    let answers = answers(|_| {});
+    let refused = sent(answers.respond(&refusal(Reason::IpBlocked, &headers)));
+    assert_eq!(
+        outcome(&refused),
+        (200, "7", "Your IP address is blocked on this site.")
+    );
+    let refused = sent(answers.respond(&refusal(Reason::UpstreamDown, &headers)));
+    assert_eq!(outcome(&refused).1, "14");
+    let refused = sent(answers.respond(&refusal(Reason::Malformed, &headers)));
+    assert_eq!(outcome(&refused).1, "13");
+    let too_large = sent(answers.respond(&refusal(Reason::TooLarge, &headers)));
+    assert_eq!(outcome(&too_large).1, "2");
+}
+
+#[test]
+fn a_call_learns_no_more_than_is_disclosed() {
+    let headers = headers(&[("content-type", "application/grpc")]);
+    let silent = answers(|answers| answers.disclose = Disclose::Nothing);
+    let refused = sent(silent.respond(&refusal(Reason::CountryBlocked, &headers)));
+    assert_eq!(outcome(&refused), (200, "7", "Forbidden"));
+    let telling = answers(|answers| answers.disclose = Disclose::Rule);
+    let refused = sent(telling.respond(&refusal(Reason::Rule, &headers)));
+    assert_eq!(
+        outcome(&refused),
+        (200, "7", "A rule of this site refused the request. Rule: embargo.")
+    );
+    let odd = answers(|answers| answers.status = RefusalStatus::Status(StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS));
+    assert_eq!(outcome(&sent(odd.respond(&refusal(Reason::Rule, &headers)))).1, "7");
+    let concealing = answers(|answers| answers.status = RefusalStatus::Conceal);
+    let concealed = sent(concealing.respond(&refusal(Reason::Rule, &headers)));
+    assert_eq!(outcome(&concealed), (200, "12", ""));
+    assert_eq!(concealed.headers()["server"], "nginx");
+}
