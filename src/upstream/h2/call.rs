@@ -12,7 +12,7 @@ use bytes::Bytes;
 use h2::{Reason, SendStream};
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
-    header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE},
+    header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE},
     uri::{Authority, PathAndQuery, Scheme},
 };
 use tokio::task::AbortHandle;
@@ -65,6 +65,8 @@ impl Call {
         let Outgoing {
             method,
             mut headers,
+            ours,
+            accepts_trailers,
             body,
             upgrade,
             conversation,
@@ -78,6 +80,10 @@ impl Call {
         // What was judged is what is sent, byte for byte: neither a fragment cut off nor a slash put before.
         if path.as_str() != &*target || authority.as_str().as_bytes() != host.as_bytes() {
             return Err(ForwardError::Unsendable);
+        }
+        headers.extend(ours);
+        if accepts_trailers {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
         }
         frame(&mut headers, &method, body.as_ref());
         let talk = Rc::new(Talk::new(settings.idle_timeout, conversation));

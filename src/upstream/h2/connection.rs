@@ -600,7 +600,7 @@ mod tests {
     /// A pool with one connection to the server, driven by these times.
     async fn connected(settings: &Upstream, times: Times) -> Rc<Pool> {
         let origin = Origin::load(Arc::new(settings.clone())).unwrap();
-        let pool = Rc::new(Pool::new(Arc::clone(&origin.servers()[0])));
+        let pool = Rc::new(Pool::new(Arc::clone(&origin.servers()[0]), Rc::default()));
         let opening = Opening::begin(&pool, Instant::now() + LONG).await.unwrap();
         pool.http2.opened(Ok(opening.drive(Rc::downgrade(&pool), times, None)));
         pool
@@ -632,6 +632,8 @@ mod tests {
         let request = Outgoing {
             method: http::Method::GET,
             headers: http::HeaderMap::new(),
+            ours: Vec::new(),
+            accepts_trailers: false,
             body: None,
             upgrade: None,
             conversation: None,
