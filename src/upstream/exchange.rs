@@ -233,9 +233,11 @@ impl<'a> Exchange<'a> {
                 server: Arc::clone(server),
                 source,
             })?;
+        let (connection, in_flight) = self.lease.into_connection();
         let tunnel = Tunnel {
             io: TokioIo::new(io),
-            _connection: self.lease.into_connection(),
+            _connection: connection,
+            _in_flight: in_flight,
         };
         Ok(Answer::Switched {
             head: response.map(drop),

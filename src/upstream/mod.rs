@@ -1,40 +1,54 @@
 //! Speaks to origins: finds a server of a named upstream, keeps connections to it, sends what was judged, and hands the
 //! answer back as it streams.
 //!
-//! Owns connections and their reuse, names and addresses of servers, TLS towards them, retries and the timeouts of all
-//! this; and the demo origin, which needs none of it. Refuses to know of clients, sites and rules; the target and the `Host` of a request come from the
+//! Owns connections and their reuse, names and addresses of servers, which of them is asked and which is left out, TLS
+//! towards them, retries and the timeouts of all this; and the demo origin, which needs none of it. Refuses to know of clients, sites and rules; the target and the `Host` of a request come from the
 //! [`Permit`] and from nowhere else.
 //!
 //! Every worker has its own [`Upstreams`]: connections never cross threads, so nothing here needs a lock. They live
 //! outside the snapshot: a reload that leaves a server as it is keeps its connections.
+//!
+//! Which server: an upstream's servers, each of their addresses one, are a worker's `rotation`; `balance` says whose turn it
+//! is, `health` who is left out. Health is the same for all workers, belongs to the server and not to the load of the
+//! configuration (`standing`), and is written by requests that fail and by `checks`. `tour` is one request's way through the
+//! rotation, with as many retries as its `budget` has left.
 
+mod balance;
 mod body;
+mod budget;
 mod connect;
 mod exchange;
 mod framing;
+mod health;
 mod pool;
 mod resolve;
+mod rotation;
+mod standing;
+mod tour;
 
+pub mod checks;
 pub mod demo;
 pub mod error;
 pub mod origin;
+pub mod report;
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
 use http::{HeaderMap, HeaderValue, Method, Response, Uri};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::time::Instant;
 
 pub use self::body::{OriginBody, OriginBodyError, Upload, UploadError};
 use self::{
     error::ForwardError,
     exchange::{Exchange, Failed, Prepared},
+    health::InFlight,
     origin::{Endpoint, Origin},
-    pool::{Connection, Lease, Pool},
+    pool::{Connection, Lease},
+    rotation::{Connections, Rotation},
+    tour::{Reached, Tour},
 };
 use crate::{
-    config::settings::Server,
     policy::decision::Permit,
     telemetry::metrics::{UpstreamMeter, WorkerIndex},
 };
@@ -42,7 +56,9 @@ use crate::{
 /// A worker's connections to all origins.
 #[derive(Debug, Default)]
 pub struct Upstreams {
-    pools: RefCell<HashMap<Arc<Endpoint>, Rc<Pool>>>,
+    connections: RefCell<HashMap<Arc<Endpoint>, Rc<Connections>>>,
+    /// By the address of the origin, which the rotation holds and so keeps from being another one's.
+    rotations: RefCell<HashMap<*const Origin, Rc<Rotation>>>,
 }
 
 /// Where a request goes: what a permit says, in the terms of HTTP/1.1. There is no other way to make one.
@@ -114,6 +130,8 @@ pub struct Tunnel {
     pub io: TokioIo<Upgraded>,
     /// Counted as open until dropped.
     _connection: Connection,
+    /// Counted as under way, too: for the server it is a client like others.
+    _in_flight: Option<InFlight>,
 }
 
 /// What a worker's requests may take of an upstream's connections.
@@ -134,93 +152,92 @@ impl Upstreams {
     pub async fn forward(
         &self,
         destination: Destination,
-        origin: &Origin,
+        origin: &Arc<Origin>,
         request: Outgoing,
         quota: Quota<'_>,
     ) -> Result<Forwarded, ForwardError> {
         let settings = origin.settings();
         let mut prepared = Prepared::new(destination, request, settings.idle_timeout);
-        let mut reached = self.reach(origin, quota, Reuse::Idle).await?;
+        let rotation = self.rotation(origin);
+        let mut tour = Tour::begin(&rotation, quota).await?;
         loop {
-            let lease = match reached {
+            let lease = match tour.reach().await? {
                 Reached::Server(lease) => lease,
                 Reached::Demo(server) => return prepared.show(server).await,
             };
-            let spare = match lease.is_reused() {
+            let spare = match lease.is_reused() || tour.may_retry() {
                 true => prepared.copy_if_repeatable(),
                 false => None,
             };
             let failed = match Exchange::new(lease, settings).run(prepared).await {
-                Ok(forwarded) => return Ok(forwarded),
+                Ok(forwarded) => {
+                    tour.answered();
+                    return Ok(forwarded);
+                }
                 Err(failed) => failed,
             };
-            // A kept connection may have been closed by the server the moment that it was used. Asking once more on a
-            // fresh one is safe when nothing was sent, or when asking twice means the same as asking once.
-            prepared = match failed {
-                Failed::Unsent(prepared) => *prepared,
-                Failed::Stale(error) => spare.ok_or(error)?,
-                Failed::Final(error) => return Err(error),
+            prepared = match (failed, spare) {
+                // A kept connection may have been closed by the server the moment that it was used. Asking once more on a
+                // fresh one is safe when nothing was sent, or when asking twice means the same as asking once.
+                (Failed::Unsent(prepared), _) => {
+                    tour.found_stale();
+                    *prepared
+                }
+                (Failed::Stale(_), Some(spare)) => {
+                    tour.found_stale();
+                    spare
+                }
+                // Nobody else than another server is asked again, and only as often as the budget allows.
+                (Failed::Final(error), Some(spare)) => {
+                    tour.failed(&error);
+                    if !error.is_of_server() || !tour.retry() {
+                        return Err(error);
+                    }
+                    spare
+                }
+                (Failed::Stale(error), None) => return Err(error),
+                (Failed::Final(error), None) => {
+                    tour.failed(&error);
+                    return Err(error);
+                }
             };
-            reached = self.reach(origin, quota, Reuse::Never).await?;
         }
     }
 
-    /// Forgets the pools of servers that `keeps` does not want any more: after a reload. Requests under way keep their
-    /// connections until they end.
-    pub fn retain(&self, keeps: impl Fn(&Endpoint) -> bool) {
-        self.pools.borrow_mut().retain(|endpoint, _| keeps(endpoint));
+    /// Forgets the servers that none of these origins has any more, and what else is of other origins: after a reload.
+    /// Requests under way keep their connections until they end.
+    pub fn retain<'o>(&self, origins: impl Iterator<Item = &'o Arc<Origin>>) {
+        let origins: Vec<_> = origins.collect();
+        let is_used = |origin: &Arc<Origin>| origins.iter().any(|used| Arc::ptr_eq(used, origin));
+        let servers = origins.iter().flat_map(|origin| origin.servers());
+        self.rotations
+            .borrow_mut()
+            .retain(|_, rotation| is_used(&rotation.origin));
+        self.connections
+            .borrow_mut()
+            .retain(|endpoint, _| servers.clone().any(|server| server == endpoint));
     }
 
-    /// A connection to the first server, in turn, that has one to give. A silent server costs only its share of the time.
-    async fn reach(&self, origin: &Origin, quota: Quota<'_>, reuse: Reuse) -> Result<Reached, ForwardError> {
-        let settings = origin.settings();
-        let end = Instant::now() + settings.connect_timeout;
-        let pools = self.in_turn(origin);
-        let mut left = pools.len() as u32;
-        let mut failure = ForwardError::NoServer;
-        for pool in pools {
-            let now = Instant::now();
-            let deadline = now + end.saturating_duration_since(now) / left;
-            left -= 1;
-            if *pool.endpoint().server() == Server::Demo {
-                return Ok(Reached::Demo(Arc::clone(pool.endpoint())));
-            }
-            match pool.lease(settings, quota, reuse, deadline).await {
-                Ok(lease) => return Ok(Reached::Server(lease)),
-                Err(error) => failure = error,
-            }
+    fn rotation(&self, origin: &Arc<Origin>) -> Rc<Rotation> {
+        if let Some(rotation) = self.rotations.borrow().get(&Arc::as_ptr(origin)) {
+            return Rc::clone(rotation);
         }
-        Err(failure)
+        let connections = origin.servers().iter().map(|server| self.connections(server));
+        let rotation = Rc::new(Rotation::new(Arc::clone(origin), connections.collect()));
+        let mut rotations = self.rotations.borrow_mut();
+        rotations.insert(Arc::as_ptr(origin), Rc::clone(&rotation));
+        rotation
     }
 
-    /// The origin's pools, starting with the one whose turn it is; those that could just not be reached come last.
-    fn in_turn(&self, origin: &Origin) -> Vec<Rc<Pool>> {
-        let mut pools: Vec<_> = origin.in_turn().map(|endpoint| self.pool(endpoint)).collect();
-        if pools.len() > 1 {
-            pools.sort_by_key(|pool| pool.has_just_failed());
-        }
-        pools
+    fn connections(&self, endpoint: &Arc<Endpoint>) -> Rc<Connections> {
+        let mut connections = self.connections.borrow_mut();
+        let known = connections.entry(Arc::clone(endpoint));
+        Rc::clone(known.or_insert_with(|| Rc::new(Connections::new(Arc::clone(endpoint)))))
     }
-
-    fn pool(&self, endpoint: &Arc<Endpoint>) -> Rc<Pool> {
-        if let Some(pool) = self.pools.borrow().get(endpoint) {
-            return Rc::clone(pool);
-        }
-        let pool = Rc::new(Pool::new(Arc::clone(endpoint)));
-        self.pools.borrow_mut().insert(Arc::clone(endpoint), Rc::clone(&pool));
-        pool
-    }
-}
-
-/// Who is going to answer.
-#[derive(Debug)]
-enum Reached {
-    Server(Lease),
-    Demo(Arc<Endpoint>),
 }
 
 /// Whether a kept connection will do.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reuse {
     Idle,
     Never,

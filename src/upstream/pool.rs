@@ -1,7 +1,8 @@
-//! Connections to one server: those in use are counted, those that are not are kept for a while.
+//! Connections to one address of a server: those in use are counted, those that are not are kept for a while.
 
 use std::{
     cell::{Cell, RefCell},
+    net::SocketAddr,
     rc::{Rc, Weak},
     sync::Arc,
     time::Duration,
@@ -20,35 +21,29 @@ use super::{
     body::SentBody,
     connect::{self, Socket},
     error::{ConnectError, ForwardError},
+    health::InFlight,
     origin::Endpoint,
-    resolve::Addresses,
 };
-use crate::{
-    config::settings::{Server, Upstream},
-    telemetry::metrics::OpenConnection,
-};
+use crate::{config::settings::Upstream, telemetry::metrics::OpenConnection};
 
-/// How long a server that could not be reached is tried last: long enough that most requests don't pay for it, short
-/// enough that it is found again soon.
-const FAILED: Duration = Duration::from_secs(3);
+/// How often it is said that a server cannot be reached; the access log has every request.
+const WARN_EVERY: Duration = Duration::from_secs(3);
 /// A connection whose response has ended needs one more turn of its task at most; one that takes longer is not clean.
 const CLEAN_WITHIN: Duration = Duration::from_secs(1);
 /// The largest response head, and the most of a body that is held: an origin cannot make the gateway hold more.
 const BUFFER: usize = 128 * 1024;
 
-/// The connections of one worker to one server.
+/// The connections of one worker to one address of a server.
 #[derive(Debug)]
 pub(super) struct Pool {
     endpoint: Arc<Endpoint>,
-    addresses: Option<Addresses>,
-    /// Addresses take turns as servers do.
-    turn: Cell<usize>,
+    address: SocketAddr,
     /// The last is the one used last: a burst's surplus grows old and goes, while a few stay warm.
     idle: RefCell<Vec<Idle>>,
     /// One permit a connection in use. As kept ones are used first, all of them together are never more.
     slots: Arc<Semaphore>,
     capacity: Cell<usize>,
-    failed: Cell<Option<Instant>>,
+    warned: Cell<Option<Instant>>,
     is_reaping: Cell<bool>,
 }
 
@@ -84,22 +79,19 @@ pub(super) struct Lease {
     is_good: bool,
     keepalive: Duration,
     max_idle: usize,
+    /// Counts the request as under way, until its answer has ended.
+    in_flight: Option<InFlight>,
 }
 
 impl Pool {
-    pub(super) fn new(endpoint: Arc<Endpoint>) -> Self {
-        let addresses = match endpoint.server() {
-            Server::Http { host, port } | Server::Https { host, port } => Some(Addresses::new(host, *port)),
-            Server::Demo => None,
-        };
+    pub(super) fn new(endpoint: Arc<Endpoint>, address: SocketAddr) -> Self {
         Self {
             endpoint,
-            addresses,
-            turn: Cell::new(0),
+            address,
             idle: RefCell::default(),
             slots: Arc::new(Semaphore::new(0)),
             capacity: Cell::new(0),
-            failed: Cell::new(None),
+            warned: Cell::new(None),
             is_reaping: Cell::new(false),
         }
     }
@@ -108,8 +100,13 @@ impl Pool {
         &self.endpoint
     }
 
-    pub(super) fn has_just_failed(&self) -> bool {
-        self.failed.get().is_some_and(|at| at.elapsed() < FAILED)
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether a connection may be at hand, so that none needs to be made.
+    pub(super) fn has_idle(&self) -> bool {
+        !self.idle.borrow().is_empty()
     }
 
     /// A connection to send a request on: a kept one, else a new one.
@@ -189,25 +186,16 @@ impl Pool {
             Err(_elapsed) => Err(ConnectError::Timeout),
         };
         if let Err(error) = &connected
-            && !self.has_just_failed()
+            && self.warned.get().is_none_or(|at| at.elapsed() >= WARN_EVERY)
         {
-            // Once in a while, not once a request: the access log has those.
-            tracing::warn!(server = %self.endpoint, %error, "no connection to server");
+            self.warned.set(Some(Instant::now()));
+            tracing::warn!(server = %self.endpoint, address = %self.address, %error, "no connection to server");
         }
-        self.failed.set(connected.is_err().then(Instant::now));
         connected
     }
 
     async fn try_connect(&self, quota: Quota<'_>, deadline: Instant) -> Result<Connection, ConnectError> {
-        let addresses = match &self.addresses {
-            Some(addresses) => addresses.look_up().await?,
-            None => return Err(ConnectError::NoAddress),
-        };
-        let turn = self.turn.get();
-        self.turn.set(turn.wrapping_add(1));
-        let count = addresses.len();
-        let in_turn = (0..count).map(|i| addresses[(turn + i) % count]);
-        let stream = connect::connect(&self.endpoint, in_turn, deadline).await?;
+        let stream = connect::connect(&self.endpoint, std::iter::once(self.address), deadline).await?;
         let socket = stream.socket();
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(BUFFER)
@@ -276,7 +264,14 @@ impl Lease {
             is_good: true,
             keepalive: settings.keepalive,
             max_idle: settings.max_idle,
+            in_flight: None,
         }
+    }
+
+    /// Counts the request that it is for as under way as long as it is.
+    pub(super) fn counting(mut self, in_flight: InFlight) -> Self {
+        self.in_flight = Some(in_flight);
+        self
     }
 
     pub(super) fn is_reused(&self) -> bool {
@@ -293,8 +288,8 @@ impl Lease {
     }
 
     /// Lets the slot go while the connection goes its own way: its driver has handed the bytes over.
-    pub(super) fn into_connection(self) -> Connection {
-        self.connection
+    pub(super) fn into_connection(self) -> (Connection, Option<InFlight>) {
+        (self.connection, self.in_flight)
     }
 
     /// Keeps the connection for others, if it turns out to be clean: hyper says it is ready only when both messages
