@@ -59,7 +59,7 @@ impl OpenRecord {
             response_bytes: self.downloaded,
             upstream: self.upstream.as_ref().map(|upstream| UpstreamRecord {
                 name: &upstream.name,
-                server: self.server.as_deref().map(|server| server as _),
+                server: self.server.as_deref().map(Endpoint::as_str),
                 took: self.upstream_took,
             }),
             ending,
@@ -184,6 +184,7 @@ impl Body for AnswerBody {
             Poll::Ready(Some(Err(AnswerError::Origin(OriginBodyError::Silent) | AnswerError::TotalTimeout))) => {
                 self.end(Ending::TimedOut);
             }
+            Poll::Ready(Some(Err(AnswerError::Origin(OriginBodyError::Upload(_))))) => self.end(Ending::ClientGone),
             Poll::Ready(None) => self.end(Ending::Complete),
         }
         polled

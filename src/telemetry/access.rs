@@ -7,6 +7,7 @@ mod json;
 mod text;
 
 use std::{
+    cell::Cell,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -159,15 +160,10 @@ pub struct UpstreamRecord<'a> {
     /// Its name.
     pub name: &'a str,
     /// The server that answered, as configured.
-    pub server: Option<&'a (dyn DisplayDebug + 'a)>,
+    pub server: Option<&'a str>,
     /// Until the head of its response, when one came.
     pub took: Option<Duration>,
 }
-
-/// What can be shown in a line and in a debugger.
-pub trait DisplayDebug: std::fmt::Display + std::fmt::Debug {}
-
-impl<T: std::fmt::Display + std::fmt::Debug> DisplayDebug for T {}
 
 /// How a response ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -216,6 +212,7 @@ pub(super) fn begin(
     metrics: &Arc<Metrics>,
     log: &Arc<AccessLog>,
     worker: WorkerIndex,
+    stamps: &Stamps,
     record: &RequestRecord<'_>,
 ) -> Pending {
     metrics.judged(worker, &record.judgement, record.meters);
@@ -224,9 +221,11 @@ pub(super) fn begin(
     let line = style.on.then(|| {
         let mut buffer = log.buffer(worker);
         let mut line = Line::new(&mut buffer, style.format);
+        let stamp = stamps.of(record.received);
+        let stamp = std::str::from_utf8(&stamp).unwrap_or_default();
         match style.format {
-            LogFormat::Json => json::begin(&mut line, &style.redaction, record),
-            LogFormat::Text => gaps = text::begin(&mut line, &style.redaction, record),
+            LogFormat::Json => json::begin(&mut line, &style.redaction, stamp, record),
+            LogFormat::Text => gaps = text::begin(&mut line, &style.redaction, stamp, record),
         }
         buffer
     });
@@ -294,10 +293,33 @@ fn tls_version(version: TlsVersion) -> &'static str {
     }
 }
 
+/// Writes times, and remembers the second: many requests share it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Stamps(Cell<Option<(u64, Stamp)>>);
+
 /// RFC 3339, UTC, with milliseconds.
-fn time(time: SystemTime) -> impl std::fmt::Display {
+type Stamp = [u8; "2026-01-01T00:00:00.000Z".len()];
+
+impl Stamps {
+    fn of(&self, time: SystemTime) -> Stamp {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let second = since.as_secs();
+        let known = self.0.get().filter(|(known, _)| *known == second);
+        let (_, mut stamp) = known.unwrap_or_else(|| (second, second_of(time)));
+        self.0.set(Some((second, stamp)));
+        let milliseconds = since.subsec_millis();
+        for (at, unit) in [(20, 100), (21, 10), (22, 1)] {
+            // A digit.
+            stamp[at] = b'0' + (milliseconds / unit % 10) as u8;
+        }
+        stamp
+    }
+}
+
+fn second_of(time: SystemTime) -> Stamp {
     let time = jiff::Timestamp::try_from(time).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    jiff::fmt::strtime::format("%Y-%m-%dT%H:%M:%S.%3fZ", time).unwrap_or_default()
+    let shown = jiff::fmt::strtime::format("%Y-%m-%dT%H:%M:%S.000Z", time).unwrap_or_default();
+    shown.as_bytes().try_into().unwrap_or(*b"1970-01-01T00:00:00.000Z")
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! One log line, as JSON or as text. Whatever bytes a client sends, a line stays one line and a value stays in its quotes.
 
-use std::io::Write;
+use std::{io::Write, net::IpAddr};
 
 use crate::config::settings::LogFormat;
 
@@ -28,11 +28,36 @@ impl<'b> Line<'b> {
     }
 
     /// A value of letters, digits and `._-:/` that we made ourselves.
-    pub(super) fn token(&mut self, key: &str, value: impl std::fmt::Display) {
+    pub(super) fn token(&mut self, key: &str, value: &str) {
         self.key(key);
+        self.enclosed(|line| line.buffer.extend_from_slice(value.as_bytes()));
+    }
+
+    /// An address.
+    pub(super) fn address(&mut self, key: &str, address: IpAddr) {
+        self.key(key);
+        self.enclosed(|line| match address {
+            IpAddr::V4(v4) => {
+                for (at, byte) in v4.octets().into_iter().enumerate() {
+                    if at > 0 {
+                        line.buffer.push(b'.');
+                    }
+                    line.digits(byte);
+                }
+            }
+            IpAddr::V6(v6) => line.put(format_args!("{v6}")),
+        });
+    }
+
+    /// Between quotes, where the format has them.
+    fn enclosed(&mut self, write: impl FnOnce(&mut Self)) {
         match self.format {
-            LogFormat::Json => self.put(format_args!("\"{value}\"")),
-            LogFormat::Text => self.put(format_args!("{value}")),
+            LogFormat::Json => {
+                self.buffer.push(b'"');
+                write(self);
+                self.buffer.push(b'"');
+            }
+            LogFormat::Text => write(self),
         }
     }
 
@@ -63,8 +88,12 @@ impl<'b> Line<'b> {
     /// A number.
     pub(super) fn number(&mut self, key: &str, value: impl Into<u64>) {
         self.key(key);
-        let value = value.into();
-        self.put(format_args!("{value}"));
+        self.digits(value.into());
+    }
+
+    fn digits(&mut self, number: impl itoa::Integer) {
+        let mut digits = itoa::Buffer::new();
+        self.buffer.extend_from_slice(digits.format(number).as_bytes());
     }
 
     /// Rule ids. None is left out.
@@ -78,12 +107,14 @@ impl<'b> Line<'b> {
             LogFormat::Json => ("[", "\"", "]"),
             LogFormat::Text => ("", "", ""),
         };
-        self.put(format_args!("{open}"));
-        for (at, value) in values.enumerate() {
-            let comma = if at == 0 { "" } else { "," };
-            self.put(format_args!("{comma}{quote}{value}{quote}"));
+        let mut before = open;
+        for value in values {
+            for part in [before, quote, value, quote] {
+                self.buffer.extend_from_slice(part.as_bytes());
+            }
+            before = ",";
         }
-        self.put(format_args!("{close}"));
+        self.buffer.extend_from_slice(close.as_bytes());
     }
 
     /// How long the line is so far: a place for [`Line::insert`].
@@ -111,15 +142,15 @@ impl<'b> Line<'b> {
     }
 
     fn key(&mut self, key: &str) {
-        match self.format {
-            LogFormat::Json => {
-                let before = if self.buffer.is_empty() { '{' } else { ',' };
-                self.put(format_args!("{before}\"{key}\":"));
-            }
-            LogFormat::Text => {
-                let before = if self.buffer.is_empty() { "" } else { " " };
-                self.put(format_args!("{before}{key}="));
-            }
+        let is_first = self.buffer.is_empty();
+        let (before, after): (&[u8], &[u8]) = match (self.format, is_first) {
+            (LogFormat::Json, true) => (b"{\"", b"\":"),
+            (LogFormat::Json, false) => (b",\"", b"\":"),
+            (LogFormat::Text, true) => (b"", b"="),
+            (LogFormat::Text, false) => (b" ", b"="),
+        };
+        for part in [before, key.as_bytes(), after] {
+            self.buffer.extend_from_slice(part);
         }
     }
 
@@ -153,6 +184,10 @@ impl<'b> Line<'b> {
     }
 
     fn shown(&mut self, bytes: &[u8], inside: Inside) {
+        // Nearly all values.
+        if is_plain(bytes, inside) {
+            return self.buffer.extend_from_slice(bytes);
+        }
         for chunk in bytes.utf8_chunks() {
             self.escaped(chunk.valid(), inside);
             for byte in chunk.invalid() {
@@ -182,6 +217,17 @@ impl<'b> Line<'b> {
             (_, LogFormat::Text, _) => self.put(format_args!("\\u{{{:x}}}", u32::from(harmful))),
         }
     }
+}
+
+/// Whether all of it is harmless wherever it stands: visible ASCII without quotes and backslashes, spaces excepted in a word.
+/// Looked at in blocks without a way out in between, so that the compiler compares many bytes at once.
+fn is_plain(bytes: &[u8], inside: Inside) -> bool {
+    let least = match inside {
+        Inside::Quotes => b' ',
+        Inside::Word => b'!',
+    };
+    let is_harmless = |byte: u8| (byte >= least) & (byte < 0x7f) & (byte != b'"') & (byte != b'\\');
+    bytes.chunks(32).all(|block| block.iter().fold(true, |all, byte| all & is_harmless(*byte)))
 }
 
 /// What a value stands in.
@@ -256,7 +302,7 @@ mod tests {
         let mut line = Line::new(&mut buffer, LogFormat::Text);
         line.word("key", &["a b\u{a0}\"c\n".as_bytes(), b"\xff"]);
         line.bare_word(&[b"", b""]);
-        line.insert(0, |line| line.token(" x", 1));
+        line.insert(0, |line| line.token(" x", "1"));
         assert_eq!(
             String::from_utf8(buffer).as_deref(),
             Ok("  x=1key=a\\u{20}b\\u{a0}\\u{22}c\\u{a}\\xff -")

@@ -14,7 +14,7 @@ pub mod writer;
 use std::{io, sync::Arc, time::Duration};
 
 use self::{
-    access::{Pending, RequestRecord},
+    access::{Pending, RequestRecord, Stamps},
     metrics::{Metrics, WorkerIndex},
     writer::AccessLog,
 };
@@ -45,6 +45,7 @@ impl Telemetry {
     pub fn worker(&self, index: usize) -> WorkerTelemetry {
         WorkerTelemetry {
             index: WorkerIndex::new(index),
+            stamps: Stamps::default(),
             telemetry: self.clone(),
         }
     }
@@ -78,6 +79,7 @@ impl Telemetry {
 #[derive(Debug, Clone)]
 pub struct WorkerTelemetry {
     index: WorkerIndex,
+    stamps: Stamps,
     telemetry: Telemetry,
 }
 
@@ -85,7 +87,8 @@ impl WorkerTelemetry {
     /// Counts a judged request and begins its access record. The record is written by [`Pending::finish`]; a record that
     /// is dropped before is written as one whose client went away.
     pub fn begin(&self, record: &RequestRecord<'_>) -> Pending {
-        access::begin(&self.telemetry.metrics, &self.telemetry.log, self.index, record)
+        let Telemetry { metrics, log } = &self.telemetry;
+        access::begin(metrics, log, self.index, &self.stamps, record)
     }
 
     /// The worker, as metrics count it.

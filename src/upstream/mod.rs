@@ -19,6 +19,7 @@ mod budget;
 mod connect;
 mod exchange;
 mod framing;
+mod h1;
 mod health;
 mod pool;
 mod resolve;
@@ -32,25 +33,26 @@ pub mod error;
 pub mod origin;
 pub mod report;
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 
-use http::{HeaderMap, HeaderValue, Method, Response, Uri};
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
+use hashbrown::HashMap;
+use http::{HeaderMap, HeaderValue, Method, Response};
 
-pub use self::body::{OriginBody, OriginBodyError, Upload, UploadError};
+pub use self::{
+    body::{OriginBody, OriginBodyError, Upload, UploadError},
+    h1::Switched,
+};
 use self::{
     error::ForwardError,
-    exchange::{Exchange, Failed, Prepared},
+    exchange::{Exchange, Failed, Prepared, Seen},
     health::InFlight,
     origin::{Endpoint, Origin},
-    pool::{Connection, Lease},
     rotation::{Connections, Rotation},
     tour::{Reached, Tour},
 };
 use crate::{
     policy::decision::Permit,
-    telemetry::metrics::{UpstreamMeter, WorkerIndex},
+    telemetry::metrics::{OpenConnection, UpstreamMeter, WorkerIndex},
 };
 
 /// A worker's connections to all origins.
@@ -64,7 +66,7 @@ pub struct Upstreams {
 /// Where a request goes: what a permit says, in the terms of HTTP/1.1. There is no other way to make one.
 #[derive(Debug)]
 pub struct Destination {
-    target: Uri,
+    target: Box<str>,
     host: HeaderValue,
 }
 
@@ -74,13 +76,13 @@ impl Destination {
     /// # Errors
     /// HTTP/1.1 cannot carry them unchanged; then they are not sent at all.
     pub fn of(permit: Permit<'_>) -> Result<Self, ForwardError> {
-        let judged = permit.target().forwarded();
-        let target: Uri = judged.parse().map_err(|_| ForwardError::Unsendable)?;
-        let is_unchanged =
-            target.authority().is_none() && target.path_and_query().is_some_and(|sent| sent.as_str() == judged);
+        let target = permit.target().forwarded();
         let host = HeaderValue::from_str(permit.host().authority()).map_err(|_| ForwardError::Unsendable)?;
-        match is_unchanged {
-            true => Ok(Self { target, host }),
+        match h1::is_target(target) {
+            true => Ok(Self {
+                target: target.into(),
+                host,
+            }),
             false => Err(ForwardError::Unsendable),
         }
     }
@@ -127,9 +129,9 @@ pub enum Answer {
 #[derive(Debug)]
 pub struct Tunnel {
     /// The bytes, both ways.
-    pub io: TokioIo<Upgraded>,
+    pub io: Switched,
     /// Counted as open until dropped.
-    _connection: Connection,
+    _open: Option<OpenConnection>,
     /// Counted as under way, too: for the server it is a client like others.
     _in_flight: Option<InFlight>,
 }
@@ -157,50 +159,30 @@ impl Upstreams {
         quota: Quota<'_>,
     ) -> Result<Forwarded, ForwardError> {
         let settings = origin.settings();
-        let mut prepared = Prepared::new(destination, request, settings.idle_timeout);
+        let mut prepared = Prepared::new(destination, request);
         let rotation = self.rotation(origin);
         let mut tour = Tour::begin(&rotation, quota).await?;
         loop {
             let lease = match tour.reach().await? {
                 Reached::Server(lease) => lease,
-                Reached::Demo(server) => return prepared.show(server).await,
+                Reached::Demo(server) => return prepared.show(server, settings.idle_timeout).await,
             };
-            let spare = match lease.is_reused() || tour.may_retry() {
-                true => prepared.copy_if_repeatable(),
-                false => None,
-            };
-            let failed = match Exchange::new(lease, settings).run(prepared).await {
+            match Exchange::new(lease, settings).run(&mut prepared).await {
                 Ok(forwarded) => {
                     tour.answered();
                     return Ok(forwarded);
                 }
-                Err(failed) => failed,
-            };
-            prepared = match (failed, spare) {
                 // A kept connection may have been closed by the server the moment that it was used. Asking once more on a
                 // fresh one is safe when nothing was sent, or when asking twice means the same as asking once.
-                (Failed::Unsent(prepared), _) => {
-                    tour.found_stale();
-                    *prepared
-                }
-                (Failed::Stale(_), Some(spare)) => {
-                    tour.found_stale();
-                    spare
-                }
-                // Nobody else than another server is asked again, and only as often as the budget allows.
-                (Failed::Final(error), Some(spare)) => {
+                Err(Failed::Stale(seen, _)) if prepared.is_repeatable(seen) => tour.found_stale(),
+                Err(Failed::Stale(_, error)) => return Err(error),
+                Err(Failed::Final(error)) => {
                     tour.failed(&error);
-                    if !error.is_of_server() || !tour.retry() {
+                    if !error.is_of_server() || !prepared.is_repeatable(Seen::Perhaps) || !tour.retry() {
                         return Err(error);
                     }
-                    spare
                 }
-                (Failed::Stale(error), None) => return Err(error),
-                (Failed::Final(error), None) => {
-                    tour.failed(&error);
-                    return Err(error);
-                }
-            };
+            }
         }
     }
 

@@ -8,19 +8,15 @@ use std::{
     time::Duration,
 };
 
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    task::AbortHandle,
-    time::{Instant, sleep_until, timeout, timeout_at},
+    time::{Instant, sleep_until, timeout_at},
 };
 
 use super::{
-    Quota, Reuse,
-    body::SentBody,
-    connect::{self, Socket},
+    Quota, Reuse, connect,
     error::{ConnectError, ForwardError},
+    h1,
     health::InFlight,
     origin::Endpoint,
 };
@@ -28,10 +24,6 @@ use crate::{config::settings::Upstream, telemetry::metrics::OpenConnection};
 
 /// How often it is said that a server cannot be reached; the access log has every request.
 const WARN_EVERY: Duration = Duration::from_secs(3);
-/// A connection whose response has ended needs one more turn of its task at most; one that takes longer is not clean.
-const CLEAN_WITHIN: Duration = Duration::from_secs(1);
-/// The largest response head, and the most of a body that is held: an origin cannot make the gateway hold more.
-const BUFFER: usize = 128 * 1024;
 
 /// The connections of one worker to one address of a server.
 #[derive(Debug)]
@@ -54,13 +46,11 @@ pub(super) struct Slot {
     _permit: OwnedSemaphorePermit,
 }
 
-/// A connection and the task that drives it. Dropped, it closes at once, whatever is under way on it.
+/// A connection, counted. Dropped, it closes at once, whatever is under way on it.
 #[derive(Debug)]
 pub(super) struct Connection {
-    pub(super) sender: SendRequest<SentBody>,
-    socket: Socket,
-    driver: AbortHandle,
-    _open: Option<OpenConnection>,
+    pub(super) http: h1::Connection,
+    pub(super) open: Option<OpenConnection>,
 }
 
 #[derive(Debug)]
@@ -170,9 +160,8 @@ impl Pool {
     /// request was sent cannot be its answer.
     fn idle(&self, keepalive: Duration) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { connection, since }) = idle.pop() {
-            let is_open = connection.sender.is_ready() && !connection.sender.is_closed();
-            if is_open && since.elapsed() < keepalive && connection.socket.is_quiet() {
+        while let Some(Idle { mut connection, since }) = idle.pop() {
+            if since.elapsed() < keepalive && connection.http.is_quiet() {
                 return Some(connection);
             }
         }
@@ -196,22 +185,9 @@ impl Pool {
 
     async fn try_connect(&self, quota: Quota<'_>, deadline: Instant) -> Result<Connection, ConnectError> {
         let stream = connect::connect(&self.endpoint, std::iter::once(self.address), deadline).await?;
-        let socket = stream.socket();
-        let (sender, connection) = http1::Builder::new()
-            .max_buf_size(BUFFER)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(ConnectError::Handshake)?;
-        let driver = tokio::task::spawn_local(async move {
-            if let Err(error) = connection.with_upgrades().await {
-                tracing::debug!(%error, "connection to an origin ended");
-            }
-        });
         Ok(Connection {
-            sender,
-            socket,
-            driver: driver.abort_handle(),
-            _open: quota.meter.map(|(meter, worker)| meter.connected(worker)),
+            http: h1::Connection::new(stream),
+            open: quota.meter.map(|(meter, worker)| meter.connected(worker)),
         })
     }
 
@@ -219,7 +195,7 @@ impl Pool {
         let since = Instant::now();
         let mut idle = self.idle.borrow_mut();
         if idle.len() >= max_idle {
-            idle.retain(|idle| !idle.connection.sender.is_closed());
+            idle.retain_mut(|idle| idle.connection.http.is_quiet());
         }
         if idle.len() < max_idle && !keepalive.is_zero() {
             idle.push(Idle { connection, since });
@@ -236,7 +212,7 @@ async fn reap(pool: Weak<Pool>, keepalive: Duration) {
         let next = {
             let Some(pool) = pool.upgrade() else { return };
             let mut idle = pool.idle.borrow_mut();
-            idle.retain(|idle| idle.since.elapsed() < keepalive && !idle.connection.sender.is_closed());
+            idle.retain_mut(|idle| idle.since.elapsed() < keepalive && idle.connection.http.is_quiet());
             match idle.first() {
                 Some(oldest) => oldest.since + keepalive,
                 None => {
@@ -287,14 +263,13 @@ impl Lease {
         self.is_good = false;
     }
 
-    /// Lets the slot go while the connection goes its own way: its driver has handed the bytes over.
+    /// Lets the slot go while the connection goes its own way.
     pub(super) fn into_connection(self) -> (Connection, Option<InFlight>) {
         (self.connection, self.in_flight)
     }
 
-    /// Keeps the connection for others, if it turns out to be clean: hyper says it is ready only when both messages
-    /// have ended, nothing unread is left and neither side wants to close.
-    pub(super) fn give_back(self) {
+    /// Keeps the connection for others, with a buffer to write heads into. Both messages must have ended.
+    pub(super) fn give_back(self, spare: Vec<u8>) {
         let Self {
             slot,
             mut connection,
@@ -303,23 +278,9 @@ impl Lease {
             max_idle,
             ..
         } = self;
-        if !is_good || connection.sender.is_closed() {
-            return;
-        }
-        if connection.sender.is_ready() {
+        if is_good && connection.http.is_clean() {
+            connection.http.spare = spare;
             slot.pool.keep(connection, keepalive, max_idle);
-            return;
         }
-        tokio::task::spawn_local(async move {
-            if let Ok(Ok(())) = timeout(CLEAN_WITHIN, connection.sender.ready()).await {
-                slot.pool.keep(connection, keepalive, max_idle);
-            }
-        });
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.driver.abort();
     }
 }

@@ -143,11 +143,6 @@ impl<'t> Tour<'t> {
         self.reuse = Reuse::Never;
     }
 
-    /// Whether a retry is possible, if the server that is asked now fails: for a copy of the request to be worth its while.
-    pub(super) fn may_retry(&self) -> bool {
-        self.retries < self.rotation.origin.settings().retries && self.tried.len() + 1 < self.members.len()
-    }
-
     /// Whether the request may be sent again, to another server. Counts it if so.
     pub(super) fn retry(&mut self) -> bool {
         let settings = self.rotation.origin.settings();

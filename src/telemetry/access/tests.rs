@@ -116,15 +116,17 @@ fn render(format: LogFormat, record: &RequestRecord<'_>, response: &ResponseReco
     let redaction = Redaction::new(&["token".to_owned()]);
     let has_reason = record.judgement.reason().is_some();
     let took = Duration::from_nanos(1500);
+    let stamp = Stamps::default().of(record.received);
+    let stamp = std::str::from_utf8(&stamp).expect("ASCII");
     let mut buffer = Vec::new();
     let mut line = Line::new(&mut buffer, format);
     match format {
         LogFormat::Json => {
-            json::begin(&mut line, &redaction, record);
+            json::begin(&mut line, &redaction, stamp, record);
             json::end(&mut line, response, has_reason, took);
         }
         LogFormat::Text => {
-            let gaps = text::begin(&mut line, &redaction, record);
+            let gaps = text::begin(&mut line, &redaction, stamp, record);
             text::end(&mut line, gaps, response, has_reason, took);
         }
     }
@@ -151,7 +153,7 @@ fn an_allowed_request_is_logged_with_its_rule_and_all_else() {
         response_bytes: 20,
         upstream: Some(UpstreamRecord {
             name: "app",
-            server: Some(&"http://192.0.2.9:3000"),
+            server: Some("http://192.0.2.9:3000"),
             took: Some(Duration::from_nanos(700)),
         }),
         ..ResponseRecord::default()

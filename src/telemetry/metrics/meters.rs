@@ -1,7 +1,8 @@
 //! Meters of things that the configuration names, and of what rules do.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
+use hashbrown::HashMap;
 use http::StatusCode;
 
 use super::cells::{Counter, Gauge, Histogram, WorkerIndex};
