@@ -131,7 +131,10 @@ impl FromToml for FinalStatus {
         let status = StatusCode::from_u16(number).ok();
         let status = status.filter(|status| (200..600).contains(&status.as_u16()));
         if status.is_none() {
-            faults.push(value.invalid(format!("{number} is not a status that an answer ends with"), "200 to 599"));
+            faults.push(value.invalid(
+                format!("{number} is not a status that an answer ends with"),
+                "200 to 599",
+            ));
         }
         status.map(Self)
     }

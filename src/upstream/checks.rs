@@ -197,7 +197,7 @@ async fn watch(watched: Arc<Watched>, addresses: Addresses) {
             continue;
         };
         let health = |address: &SocketAddr| watched.standing.health(Some(*address));
-        healths = addresses.iter().map(health).collect();
+        drop(std::mem::replace(&mut healths, addresses.iter().map(health).collect()));
         let mut checks = JoinSet::new();
         for (address, health) in addresses.iter().zip(&healths) {
             checks.spawn_local(Arc::clone(&watched).check(*address, Arc::clone(health)));
@@ -326,4 +326,238 @@ fn status_of(line: &[u8]) -> Option<StatusCode> {
     };
     let (code, rest) = rest.strip_prefix(b" ")?.split_at_checked(3)?;
     matches!(rest, [] | [b' ' | b'\r', ..]).then(|| StatusCode::from_bytes(code).ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, rc::Rc, time::Duration};
+
+    use tokio::{net::TcpListener, sync::Notify};
+
+    use super::*;
+    use crate::{
+        config::settings::Upstream,
+        upstream::{report::reports, tests::settings},
+    };
+
+    /// An origin that answers with what it is told to, and keeps what it was asked.
+    #[derive(Clone)]
+    struct Checkable {
+        port: u16,
+        answer: Rc<RefCell<&'static str>>,
+        asked: Rc<RefCell<Vec<String>>>,
+        was_asked: Rc<Notify>,
+    }
+
+    const OK: &str = "HTTP/1.1 204 No Content\r\n\r\n";
+    const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
+
+    impl Checkable {
+        async fn start() -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let origin = Self {
+                port: listener.local_addr().unwrap().port(),
+                answer: Rc::new(RefCell::new(OK)),
+                asked: Rc::default(),
+                was_asked: Rc::default(),
+            };
+            let serving = origin.clone();
+            tokio::task::spawn_local(async move {
+                while let Ok((mut stream, _)) = listener.accept().await {
+                    let mut head = Vec::new();
+                    while !head.ends_with(b"\r\n\r\n") {
+                        head.push(stream.read_u8().await.unwrap());
+                    }
+                    serving.asked.borrow_mut().push(String::from_utf8(head).unwrap());
+                    let answer = *serving.answer.borrow();
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                    // The other side closes when it has read enough: then its outcome is known.
+                    let _closed = stream.read_u8().await;
+                    serving.was_asked.notify_one();
+                }
+            });
+            origin
+        }
+
+        async fn wait_for_checks(&self, count: usize) {
+            for _ in 0..count {
+                self.was_asked.notified().await;
+            }
+        }
+
+        async fn wait_for(&self, origin: &Arc<Origin>, state: &str) {
+            while state_of(origin) != state {
+                self.was_asked.notified().await;
+            }
+        }
+    }
+
+    fn checked(port: u16, check: HealthCheck) -> Arc<Origin> {
+        let settings = Upstream {
+            health_check: Some(check),
+            ..settings(&[port])
+        };
+        Arc::new(Origin::load(Arc::new(settings)).unwrap())
+    }
+
+    fn quick() -> HealthCheck {
+        HealthCheck {
+            path: "/healthz?deep=1".to_owned(),
+            host: None,
+            interval: Duration::from_millis(1),
+            timeout: Duration::from_secs(30),
+            status: Vec::new(),
+            healthy_after: 2,
+            unhealthy_after: 2,
+        }
+    }
+
+    fn state_of(origin: &Arc<Origin>) -> &'static str {
+        reports([origin].into_iter())[0].servers[0].addresses[0].state
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn a_server_is_asked_what_is_configured() {
+        let server = Checkable::start().await;
+        let origin = checked(server.port, quick());
+        let mut running = Running::default();
+        running.become_those_of(&[Arc::clone(&origin)]);
+        server.wait_for_checks(1).await;
+        let (port, version) = (server.port, env!("CARGO_PKG_VERSION"));
+        assert_eq!(
+            server.asked.borrow()[0],
+            format!(
+                "GET /healthz?deep=1 HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\
+                 User-Agent: portcullis/{version} (health check)\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+            )
+        );
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn a_server_that_fails_its_checks_is_left_out_until_it_passes_them() {
+        let server = Checkable::start().await;
+        let origin = checked(server.port, quick());
+        let mut running = Running::default();
+        running.become_those_of(&[Arc::clone(&origin)]);
+        server.wait_for_checks(2).await;
+        assert_eq!(state_of(&origin), "healthy");
+        *server.answer.borrow_mut() = BUSY;
+        server.wait_for(&origin, "failing_check").await;
+        *server.answer.borrow_mut() = OK;
+        server.wait_for(&origin, "healthy").await;
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn checks_outlive_a_reload_that_leaves_them_as_they_are_and_end_with_their_origin() {
+        let server = Checkable::start().await;
+        *server.answer.borrow_mut() = BUSY;
+        let origin = checked(server.port, quick());
+        let mut running = Running::default();
+        running.become_those_of(&[Arc::clone(&origin)]);
+        let task = running.0["app"].servers[0].1.id();
+        running.become_those_of(&[Arc::clone(&origin)]);
+        assert_eq!(running.0["app"].servers[0].1.id(), task, "the same task goes on");
+        server.wait_for(&origin, "failing_check").await;
+
+        // Other settings: other tasks, and what is known stays.
+        let changed = HealthCheck {
+            unhealthy_after: 5,
+            ..quick()
+        };
+        let changed = Arc::try_unwrap(checked(server.port, changed)).unwrap().after(&origin);
+        let changed = Arc::new(changed);
+        running.become_those_of(&[Arc::clone(&changed)]);
+        assert_eq!(state_of(&changed), "failing_check");
+
+        // No checks any more: the server is not out for ever.
+        let plain = Arc::new(
+            Origin::load(Arc::new(settings(&[server.port])))
+                .unwrap()
+                .after(&changed),
+        );
+        running.become_those_of(&[Arc::clone(&plain)]);
+        assert!(running.0.is_empty());
+        assert_eq!(state_of(&plain), "healthy");
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn what_fails_a_check_is_told() {
+        const LONG: &str = "HTTP/1.1 200 OK\r\n";
+        for (answer, expected) in [
+            (OK, Ok(())),
+            (
+                "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n",
+                Ok(()),
+            ),
+            (LONG, Ok(())),
+            (BUSY, Err("it answered with status 503 Service Unavailable")),
+            ("SSH-2.0-OpenSSH_9.6\r\n", Err("the answer is no HTTP")),
+        ] {
+            let server = Checkable::start().await;
+            *server.answer.borrow_mut() = answer;
+            let origin = checked(server.port, quick());
+            let (endpoint, standing) = origin.standings().next().unwrap();
+            let watched = Watched {
+                upstream: "app".to_owned(),
+                endpoint: Arc::clone(endpoint),
+                standing: Arc::clone(standing),
+                request: request(endpoint, &quick()),
+                check: quick(),
+                is_over: AtomicBool::new(false),
+            };
+            let address = SocketAddr::from(([127, 0, 0, 1], server.port));
+            let outcome = watched.ask(address).await.map_err(|error| error.to_string());
+            assert_eq!(outcome, expected.map_err(str::to_owned), "{answer}");
+        }
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn only_the_configured_statuses_pass() {
+        let server = Checkable::start().await;
+        let check = HealthCheck {
+            status: vec![StatusCode::OK],
+            ..quick()
+        };
+        let origin = checked(server.port, check);
+        let mut running = Running::default();
+        running.become_those_of(&[Arc::clone(&origin)]);
+        server.wait_for(&origin, "failing_check").await;
+    }
+
+    #[test]
+    fn the_thread_ends_with_its_handle() {
+        let alive = Arc::new(());
+        let held = Arc::downgrade(&alive);
+        let checks = Checks::start(move || {
+            let _held = &alive;
+            Vec::new()
+        })
+        .unwrap();
+        checks.changed();
+        drop(checks);
+        while held.upgrade().is_some() {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn statuses_are_read_from_whatever_has_come() {
+        let is = |code: u16| Status::Is(StatusCode::from_u16(code).unwrap());
+        for (read, expected) in [
+            ("", Status::Incomplete),
+            ("HTTP/1.1 200 OK", Status::Incomplete),
+            ("HTTP/1.1 200 OK\r\n", is(200)),
+            ("HTTP/1.0 404\r\n", is(404)),
+            ("HTTP/1.1 100 Continue\r\n", Status::Incomplete),
+            ("HTTP/1.1 100 Continue\r\n\r\n", Status::Incomplete),
+            ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 301 Moved\r\n", is(301)),
+            ("HTTP/2 200\r\n", Status::IsNone),
+            ("HTTP/1.1 2000\r\n", Status::IsNone),
+            ("HTTP/1.1 20\r\n", Status::IsNone),
+            ("HTTP/1.1 abc\r\n", Status::IsNone),
+            ("\n", Status::IsNone),
+        ] {
+            assert_eq!(status(read.as_bytes()), expected, "{read:?}");
+        }
+    }
 }

@@ -5,7 +5,6 @@
 //! worker for itself. Time is an argument.
 
 use std::{
-    marker::PhantomData,
     rc::Rc,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -181,25 +180,35 @@ impl Health {
     }
 
     /// What this thread counts of it. Each thread has its own, for as long as this lives.
-    pub(super) fn share(&self) -> Arc<Share> {
+    pub(super) fn counted(&self) -> Counted {
         let me = thread::current().id();
         let mut shares = self.shares();
-        if let Some((_, share)) = shares.iter().find(|(thread, _)| *thread == me) {
-            return Arc::clone(share);
-        }
-        let share = Arc::<Share>::default();
-        shares.push((me, Arc::clone(&share)));
-        share
+        let known = shares.iter().find(|(thread, _)| *thread == me);
+        let share = match known {
+            Some((_, share)) => Arc::clone(share),
+            None => {
+                let share = Arc::<Share>::default();
+                shares.push((me, Arc::clone(&share)));
+                share
+            }
+        };
+        Counted(Rc::new(share))
     }
 
     /// Requests under way, of all workers.
     pub(super) fn in_flight(&self) -> u64 {
-        self.shares().iter().map(|(_, share)| u64::from(share.in_flight())).sum()
+        self.shares()
+            .iter()
+            .map(|(_, share)| u64::from(share.in_flight.load(Relaxed)))
+            .sum()
     }
 
     /// Requests ever sent, of all workers.
     pub(super) fn requests(&self) -> u64 {
-        self.shares().iter().map(|(_, share)| share.requests.load(Relaxed)).sum()
+        self.shares()
+            .iter()
+            .map(|(_, share)| share.requests.load(Relaxed))
+            .sum()
     }
 
     fn shares(&self) -> MutexGuard<'_, Vec<(ThreadId, Arc<Share>)>> {
@@ -222,39 +231,38 @@ fn milliseconds(duration: Duration) -> u64 {
 /// What one thread counts of an address, on a cache line of its own. Only that thread writes it.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-pub(super) struct Share {
+struct Share {
     in_flight: AtomicU32,
     requests: AtomicU64,
 }
 
-impl Share {
-    /// Requests under way.
+/// The hand that counts. Stays on its thread, as its guards do.
+#[derive(Debug, Clone)]
+pub(super) struct Counted(Rc<Arc<Share>>);
+
+impl Counted {
+    /// Requests that this thread has under way.
     pub(super) fn in_flight(&self) -> u32 {
-        self.in_flight.load(Relaxed)
+        self.0.in_flight.load(Relaxed)
     }
 
     /// Counts a request as under way until the guard is dropped.
-    pub(super) fn begin(self: &Arc<Self>) -> InFlight {
+    pub(super) fn begin(&self) -> InFlight {
         // One writer: a load and a store do, without the bus.
-        self.in_flight.store(self.in_flight.load(Relaxed).wrapping_add(1), Relaxed);
-        self.requests.store(self.requests.load(Relaxed).wrapping_add(1), Relaxed);
-        InFlight {
-            share: Arc::clone(self),
-            _same_thread: PhantomData,
-        }
+        let Share { in_flight, requests } = &**self.0;
+        in_flight.store(in_flight.load(Relaxed).wrapping_add(1), Relaxed);
+        requests.store(requests.load(Relaxed).wrapping_add(1), Relaxed);
+        InFlight(self.clone())
     }
 }
 
-/// A request under way. Stays on its thread.
+/// A request under way.
 #[derive(Debug)]
-pub(super) struct InFlight {
-    share: Arc<Share>,
-    _same_thread: PhantomData<Rc<()>>,
-}
+pub(super) struct InFlight(Counted);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let in_flight = &self.share.in_flight;
+        let in_flight = &self.0.0.in_flight;
         in_flight.store(in_flight.load(Relaxed).wrapping_sub(1), Relaxed);
     }
 }
@@ -280,6 +288,12 @@ mod tests {
             status: Vec::new(),
             healthy_after: 2,
             unhealthy_after: 3,
+        }
+    }
+
+    fn checks(health: &Health, have_passed: bool, count: usize, now: Instant) {
+        for _ in 0..count {
+            let _turned = health.checked(have_passed, &check(), now);
         }
     }
 
@@ -374,11 +388,15 @@ mod tests {
         let now = Instant::now();
         let health = Health::new(now);
         let mut turned = Vec::new();
-        for has_passed in [false, false, true, false, false, false, false, true, false, true, true, true] {
+        for has_passed in [
+            false, false, true, false, false, false, false, true, false, true, true, true,
+        ] {
             turned.push(health.checked(has_passed, &check(), now));
         }
         let (failing, healthy) = (Some(Turned::Failing), Some(Turned::Healthy));
-        let expected = [None, None, None, None, None, failing, None, None, None, None, healthy, None];
+        let expected = [
+            None, None, None, None, None, failing, None, None, None, None, healthy, None,
+        ];
         assert_eq!(turned, expected);
         assert_eq!(health.state(now, SLOW), State::Starting);
     }
@@ -387,10 +405,10 @@ mod tests {
     fn passing_checks_do_not_shorten_an_ejection() {
         let now = Instant::now();
         let health = Health::new(now);
-        (0..3).for_each(|_| drop(health.checked(false, &check(), now)));
+        checks(&health, false, 3, now);
         eject(&health, now);
         assert_eq!(health.state(now, SLOW), State::Failing);
-        (0..2).for_each(|_| drop(health.checked(true, &check(), now)));
+        checks(&health, true, 2, now);
         assert_eq!(health.state(now, SLOW), State::Ejected(10 * SECOND));
     }
 
@@ -398,7 +416,7 @@ mod tests {
     fn what_checks_said_ends_with_them() {
         let now = Instant::now();
         let health = Health::new(now);
-        (0..3).for_each(|_| drop(health.checked(false, &check(), now)));
+        checks(&health, false, 3, now);
         health.unchecked();
         assert_eq!(health.state(now, SLOW), State::Healthy);
     }
@@ -406,17 +424,17 @@ mod tests {
     #[test]
     fn threads_count_for_themselves_and_are_summed() {
         let health = Health::new(Instant::now());
-        let mine = health.share();
+        let mine = health.counted();
         let _first = mine.begin();
         drop(mine.begin());
         thread::scope(|scope| {
             scope.spawn(|| {
-                let theirs = health.share();
+                let theirs = health.counted();
                 let _other = theirs.begin();
                 assert_eq!((theirs.in_flight(), health.in_flight()), (1, 2));
             });
         });
         assert_eq!((mine.in_flight(), health.in_flight(), health.requests()), (1, 1, 3));
-        assert!(Arc::ptr_eq(&mine, &health.share()));
+        assert_eq!(health.counted().in_flight(), 1, "a thread has one share");
     }
 }

@@ -86,10 +86,6 @@ impl Pool {
         }
     }
 
-    pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.endpoint
-    }
-
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }

@@ -79,7 +79,9 @@ pub fn figures<'o>(origins: impl Iterator<Item = &'o Arc<Origin>>) -> Vec<Upstre
 }
 
 fn by_name<'o>(origins: impl Iterator<Item = &'o Arc<Origin>>) -> impl Iterator<Item = &'o Arc<Origin>> {
-    let named: BTreeMap<&str, _> = origins.map(|origin| (origin.settings().name.as_str(), origin)).collect();
+    let named: BTreeMap<&str, _> = origins
+        .map(|origin| (origin.settings().name.as_str(), origin))
+        .collect();
     named.into_values()
 }
 

@@ -15,7 +15,7 @@ use super::{
     balance::{Candidate, Turn, WHOLE, choose},
     budget::Budget,
     error::ForwardError,
-    health::{Health, Share},
+    health::{Counted, Health},
     origin::{Endpoint, Origin},
     pool::Pool,
     resolve::{self, Addresses, Name},
@@ -80,7 +80,7 @@ pub(super) struct Member {
     pub(super) name: Option<Rc<Name>>,
     pub(super) standing: Arc<Standing>,
     pub(super) health: Arc<Health>,
-    pub(super) share: Arc<Share>,
+    pub(super) counted: Counted,
     turn: Turn,
 }
 
@@ -198,6 +198,12 @@ impl Rotation {
         self.names().map(|(_, name)| name.changes()).sum()
     }
 
+    /// The first name.
+    #[cfg(test)]
+    pub(super) fn name(&self) -> Option<Rc<Name>> {
+        self.names().next().map(|(_, name)| Rc::clone(name))
+    }
+
     /// Makes the members anew; those that stay keep their turns.
     fn gather(&self) {
         let before = self.members.borrow();
@@ -215,7 +221,8 @@ impl Rotation {
         }
         if before.is_empty() && !members.is_empty() {
             // Else all workers would begin with the same one, and with few requests each that one would have them all.
-            members.rotate_left(fastrand::usize(..members.len()));
+            let first = fastrand::usize(..members.len());
+            members.rotate_left(first);
         }
         drop(before);
         self.members.replace(members.into());
@@ -230,7 +237,7 @@ impl Member {
             pool,
             name: server.name().cloned(),
             standing: Arc::clone(standing),
-            share: health.share(),
+            counted: health.counted(),
             health,
             turn: Turn::default(),
         }
@@ -249,7 +256,7 @@ impl Member {
         Candidate {
             turn: &self.turn,
             weight,
-            in_flight: self.share.in_flight(),
+            in_flight: self.counted.in_flight(),
         }
     }
 }

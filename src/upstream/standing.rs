@@ -157,7 +157,7 @@ mod tests {
         let standing = standing("app.test");
         let used = standing.health(address(0));
         for at in 0..1000 {
-            drop(standing.health(address(at)).share().begin());
+            drop(standing.health(address(at)).counted().begin());
         }
         assert!(standing.addresses().len() <= MOST_REMEMBERED);
         assert_eq!(standing.in_use().len(), 1);

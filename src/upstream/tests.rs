@@ -17,6 +17,7 @@ use tokio::{
 };
 
 mod reuse;
+mod servers;
 
 use super::*;
 use crate::{
@@ -101,7 +102,7 @@ async fn read_head(stream: &mut TcpStream) -> Option<String> {
     Some(String::from_utf8(head).unwrap())
 }
 
-fn settings(ports: &[u16]) -> Upstream {
+pub(super) fn settings(ports: &[u16]) -> Upstream {
     Upstream {
         name: "app".to_owned(),
         servers: ports

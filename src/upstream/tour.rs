@@ -9,7 +9,7 @@ use super::{
     error::ForwardError,
     origin::Endpoint,
     pool::Lease,
-    resolve,
+    resolve::{self, Name},
     rotation::{Chosen, Member, Members, Rotation},
     standing::count,
 };
@@ -55,38 +55,41 @@ impl<'t> Tour<'t> {
     /// costs only its share of the time.
     pub(super) async fn reach(&mut self) -> Result<Reached, ForwardError> {
         let settings = self.rotation.origin.settings();
-        let end = Instant::now() + settings.connect_timeout;
+        let mut now = Instant::now();
+        let end = now + settings.connect_timeout;
         let mut failure = ForwardError::NoServer;
         let mut has_moved = false;
         loop {
-            self.asked = self.rotation.choose(&self.members, &self.tried, Instant::now());
+            self.asked = self.rotation.choose(&self.members, &self.tried, now);
             let Some((_, member)) = self.asked() else {
                 return Err(failure);
             };
             let member = Rc::clone(member);
-            if !has_moved && self.moves(&member).await {
-                has_moved = true;
-                continue;
+            if let (Some(name), false) = (&member.name, has_moved) {
+                has_moved = self.moves(&member, name).await;
+                now = Instant::now();
+                if has_moved {
+                    continue;
+                }
             }
-            let in_flight = member.share.begin();
+            let in_flight = member.counted.begin();
             let Some(pool) = &member.pool else {
                 return Ok(Reached::Demo(Arc::clone(&member.endpoint)));
             };
-            let now = Instant::now();
             let deadline = now + self.share_of(end.saturating_duration_since(now));
             match pool.lease(settings, self.quota, self.reuse, deadline).await {
                 Ok(lease) => return Ok(Reached::Server(lease.counting(in_flight))),
                 Err(error) => {
                     self.failed(&error);
                     failure = error;
+                    now = Instant::now();
                 }
             }
         }
     }
 
     /// Before a connection is made to a name's address: whether the name has others by now, which are then taken over.
-    async fn moves(&mut self, member: &Member) -> bool {
-        let Some(name) = &member.name else { return false };
+    async fn moves(&mut self, member: &Member, name: &Rc<Name>) -> bool {
         let is_at_hand = self.reuse == Reuse::Idle && member.pool.as_ref().is_some_and(|pool| pool.has_idle());
         if is_at_hand || !name.is_older(resolve::NEW, Instant::now()) {
             return false;

@@ -277,7 +277,10 @@ fn render_servers(upstreams: &[UpstreamFigures], out: &mut Exposition) {
         for upstream in upstreams {
             for server in &upstream.servers {
                 for (label, value) in samples(server) {
-                    let labels = [("upstream", upstream.upstream.as_str()), ("server", server.server.as_str())];
+                    let labels = [
+                        ("upstream", upstream.upstream.as_str()),
+                        ("server", server.server.as_str()),
+                    ];
                     let labels: Vec<_> = labels.into_iter().chain(label).collect();
                     out.sample(&labels, value);
                 }
@@ -325,7 +328,10 @@ fn render_servers(upstreams: &[UpstreamFigures], out: &mut Exposition) {
         "Health checks of a server by result.",
         &|server| {
             let (passed, failed) = (server.checks_passed, server.checks_failed);
-            vec![(Some(("result", "passed")), passed), (Some(("result", "failed")), failed)]
+            vec![
+                (Some(("result", "passed")), passed),
+                (Some(("result", "failed")), failed),
+            ]
         },
     );
 }
