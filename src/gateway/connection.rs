@@ -1,7 +1,6 @@
 //! What the server tells the gateway: the facts of a connection, and a request's body as it comes off the wire.
 
 use std::{
-    net::SocketAddr,
     pin::Pin,
     sync::{
         Arc,
@@ -31,8 +30,6 @@ pub struct ConnectionFacts {
     pub peer: Peer,
     /// The PROXY header's address, else the peer's.
     pub source: SourceAddr,
-    /// Our end of the socket.
-    pub local: SocketAddr,
     /// The listener that accepted it, with the port actually bound.
     pub listener: Arc<Listener>,
     /// What the handshake agreed on; `None` for a plain connection.

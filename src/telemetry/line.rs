@@ -2,7 +2,7 @@
 
 use std::{io::Write, net::IpAddr};
 
-use crate::config::settings::LogFormat;
+use crate::{config::settings::LogFormat, represent::address};
 
 /// The longest value that is logged, in bytes; what is cut is marked. The head's limits are the first bound, this one
 /// keeps a flood of long targets from filling the disk.
@@ -22,31 +22,24 @@ impl<'b> Line<'b> {
     }
 
     /// A value that a client may have sent.
+    #[inline(always)]
     pub(super) fn text(&mut self, key: &str, value: impl AsRef<[u8]>) {
         self.key(key);
         self.quoted(&[value.as_ref()]);
     }
 
     /// A value of letters, digits and `._-:/` that we made ourselves.
+    #[inline(always)]
     pub(super) fn token(&mut self, key: &str, value: &str) {
         self.key(key);
         self.enclosed(|line| line.buffer.extend_from_slice(value.as_bytes()));
     }
 
     /// An address.
+    #[inline(always)]
     pub(super) fn address(&mut self, key: &str, address: IpAddr) {
         self.key(key);
-        self.enclosed(|line| match address {
-            IpAddr::V4(v4) => {
-                for (at, byte) in v4.octets().into_iter().enumerate() {
-                    if at > 0 {
-                        line.buffer.push(b'.');
-                    }
-                    line.digits(byte);
-                }
-            }
-            IpAddr::V6(v6) => line.put(format_args!("{v6}")),
-        });
+        self.enclosed(|line| address::push(line.buffer, address));
     }
 
     /// Between quotes, where the format has them.
@@ -86,6 +79,7 @@ impl<'b> Line<'b> {
     }
 
     /// A number.
+    #[inline(always)]
     pub(super) fn number(&mut self, key: &str, value: impl Into<u64>) {
         self.key(key);
         self.digits(value.into());
@@ -141,16 +135,25 @@ impl<'b> Line<'b> {
         self.buffer.extend_from_slice(end);
     }
 
+    /// Inlined, so that a key, which is always a constant, is copied as one.
+    #[inline(always)]
     fn key(&mut self, key: &str) {
         let is_first = self.buffer.is_empty();
-        let (before, after): (&[u8], &[u8]) = match (self.format, is_first) {
-            (LogFormat::Json, true) => (b"{\"", b"\":"),
-            (LogFormat::Json, false) => (b",\"", b"\":"),
-            (LogFormat::Text, true) => (b"", b"="),
-            (LogFormat::Text, false) => (b" ", b"="),
-        };
-        for part in [before, key.as_bytes(), after] {
-            self.buffer.extend_from_slice(part);
+        self.buffer.reserve(key.len() + 4);
+        match self.format {
+            LogFormat::Json => {
+                self.buffer.push(if is_first { b'{' } else { b',' });
+                self.buffer.push(b'"');
+                self.buffer.extend_from_slice(key.as_bytes());
+                self.buffer.extend_from_slice(b"\":");
+            }
+            LogFormat::Text => {
+                if !is_first {
+                    self.buffer.push(b' ');
+                }
+                self.buffer.extend_from_slice(key.as_bytes());
+                self.buffer.push(b'=');
+            }
         }
     }
 
@@ -227,9 +230,7 @@ fn is_plain(bytes: &[u8], inside: Inside) -> bool {
         Inside::Word => b'!',
     };
     let is_harmless = |byte: u8| (byte >= least) & (byte < 0x7f) & (byte != b'"') & (byte != b'\\');
-    bytes
-        .chunks(32)
-        .all(|block| block.iter().fold(true, |all, byte| all & is_harmless(*byte)))
+    bytes.chunks(32).all(|block| block.iter().fold(true, |all, byte| all & is_harmless(*byte)))
 }
 
 /// What a value stands in.

@@ -37,6 +37,8 @@ impl Prepared {
         let Outgoing {
             method,
             headers,
+            ours,
+            accepts_trailers,
             body,
             upgrade,
         } = outgoing;
@@ -55,6 +57,8 @@ impl Prepared {
                 target: destination.target,
                 host: destination.host,
                 headers,
+                ours,
+                accepts_trailers,
                 body: length,
                 upgrade,
             },
@@ -90,9 +94,7 @@ impl Prepared {
             Seen::Nothing => true,
             Seen::Perhaps => self.head.method.is_idempotent(),
         };
-        is_harmless
-            && self.head.upgrade.is_none()
-            && matches!(self.head.body, BodyLength::Unsaid | BodyLength::Known(0))
+        is_harmless && self.head.upgrade.is_none() && matches!(self.head.body, BodyLength::Unsaid | BodyLength::Known(0))
     }
 }
 
@@ -205,10 +207,7 @@ fn poll_answer(
         }
     }
     match sender.waits_since() {
-        Some(since) => http
-            .clock
-            .poll(cx, since + patience)
-            .map(|()| Err(Unanswered::TimedOut)),
+        Some(since) => http.clock.poll(cx, since + patience).map(|()| Err(Unanswered::TimedOut)),
         None => Poll::Pending,
     }
 }

@@ -36,7 +36,7 @@ pub mod report;
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use hashbrown::HashMap;
-use http::{HeaderMap, HeaderValue, Method, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 
 pub use self::{
     body::{OriginBody, OriginBodyError, Upload, UploadError},
@@ -93,8 +93,12 @@ impl Destination {
 pub struct Outgoing {
     /// The method as the client sent it.
     pub method: Method,
-    /// The end-to-end headers. `Host`, framing and connection headers are set here anew, whatever they say.
+    /// The client's end-to-end headers. `Host`, framing and connection headers are set here anew, whatever they say.
     pub headers: HeaderMap,
+    /// What the origin is told beside them. No name is in both.
+    pub ours: Vec<(HeaderName, HeaderValue)>,
+    /// Whether the client reads trailers.
+    pub accepts_trailers: bool,
     /// The body; `None`: the request has none, which is not the same as an empty one of unknown length.
     pub body: Option<Upload>,
     /// The protocol to switch to, when the client asks for one.

@@ -149,6 +149,8 @@ fn get() -> Outgoing {
     Outgoing {
         method: Method::GET,
         headers: HeaderMap::new(),
+        ours: Vec::new(),
+        accepts_trailers: false,
         body: None,
         upgrade: None,
     }

@@ -153,11 +153,9 @@ impl Arrival<'_> {
             host: &checked.head.host,
             request_id: &self.id,
             country: checked.client.geo.country,
-            upgrade: checked.head.upgrade.as_ref(),
-            accepts_trailers: checked.head.accepts_trailers,
         };
         let trailers = Trailers::after(&parts.headers);
-        self.terms.snapshot.headers.set_for_origin(&mut parts.headers, &facts);
+        let ours = self.terms.snapshot.headers.for_origin(&mut parts.headers, &facts);
         let body = match http_body::Body::is_end_stream(&body) {
             true => None,
             false => {
@@ -168,6 +166,8 @@ impl Arrival<'_> {
         Ok(Outgoing {
             method: parts.method,
             headers: parts.headers,
+            ours,
+            accepts_trailers: checked.head.accepts_trailers,
             body,
             upgrade: checked.head.upgrade.as_ref().map(|upgrade| upgrade.protocol().clone()),
         })

@@ -58,9 +58,7 @@ impl Connection {
             // Under TLS the last read may have taken more from the socket than it gave.
             Stream::Tls(tls) => {
                 let mut cx = Context::from_waker(Waker::noop());
-                Pin::new(tls)
-                    .poll_read(&mut cx, &mut ReadBuf::new(&mut [0]))
-                    .is_pending()
+                Pin::new(tls).poll_read(&mut cx, &mut ReadBuf::new(&mut [0])).is_pending()
             }
         }
     }

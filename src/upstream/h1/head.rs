@@ -26,9 +26,13 @@ pub(in crate::upstream) struct RequestHead {
     pub(in crate::upstream) target: Box<str>,
     /// The judged host.
     pub(in crate::upstream) host: HeaderValue,
-    /// The end-to-end headers. What concerns framing and this connection is written from the other fields, whatever they
-    /// say.
+    /// The client's end-to-end headers. What concerns framing and this connection is written from the other fields, whatever
+    /// they say.
     pub(in crate::upstream) headers: HeaderMap,
+    /// What the origin is told beside them.
+    pub(in crate::upstream) ours: Vec<(HeaderName, HeaderValue)>,
+    /// Whether the client reads trailers.
+    pub(in crate::upstream) accepts_trailers: bool,
     /// How long the body is.
     pub(in crate::upstream) body: BodyLength,
     /// The protocol to switch to.
@@ -79,6 +83,9 @@ impl RequestHead {
                 line(name, value);
             }
         }
+        for (name, value) in &self.ours {
+            line(name, value);
+        }
         match self.body {
             BodyLength::Unsaid => {}
             BodyLength::Known(bytes) => line(&CONTENT_LENGTH, &HeaderValue::from(bytes)),
@@ -87,8 +94,11 @@ impl RequestHead {
         if let Some(protocol) = &self.upgrade {
             line(&UPGRADE, protocol);
         }
+        if self.accepts_trailers {
+            line(&TE, &HeaderValue::from_static("trailers"));
+        }
         // RFC 9110 §10.1.4: who sends TE names it here.
-        let connection = match (&self.upgrade, self.headers.contains_key(TE)) {
+        let connection = match (&self.upgrade, self.accepts_trailers) {
             (Some(_), true) => "upgrade, te",
             (Some(_), false) => "upgrade",
             (None, true) => "te",
@@ -101,7 +111,7 @@ impl RequestHead {
     /// gateway answers the expectation by reading the body, so nothing is left of it for the origin.
     fn is_written_apart(&self, name: &HeaderName) -> bool {
         match *name {
-            HOST | CONTENT_LENGTH | TRANSFER_ENCODING | EXPECT | CONNECTION | UPGRADE => true,
+            HOST | CONTENT_LENGTH | TRANSFER_ENCODING | EXPECT | CONNECTION | UPGRADE | TE => true,
             TRAILER => self.body != BodyLength::Chunked,
             _ => false,
         }
@@ -148,8 +158,7 @@ impl ResponseHead {
     fn parse(bytes: &Bytes) -> Result<Self, WireError> {
         let mut lines = [const { MaybeUninit::uninit() }; HEADER_LINES];
         let mut response = httparse::Response::new(&mut []);
-        let parsed =
-            httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut response, bytes, &mut lines);
+        let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut response, bytes, &mut lines);
         match parsed.map_err(malformed)? {
             httparse::Status::Complete(length) if length == bytes.len() => {}
             httparse::Status::Complete(_) | httparse::Status::Partial => {

@@ -42,3 +42,6 @@ pub enum WireError {
     #[error("not HTTP/1.1: {0}")]
     Malformed(&'static str),
 }
+
+#[cfg(test)]
+mod tests;

@@ -157,11 +157,7 @@ impl Sender {
         polled
     }
 
-    fn poll_send<S: AsyncWrite + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        stream: &mut S,
-    ) -> Poll<Result<(), SendError>> {
+    fn poll_send<S: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, stream: &mut S) -> Poll<Result<(), SendError>> {
         loop {
             if self.is_over() {
                 return Poll::Ready(Ok(()));
@@ -237,9 +233,7 @@ impl Sending {
             return polled;
         }
         let patience = self.patience;
-        let silence = self
-            .silence
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        let silence = self.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
         silence.as_mut().poll(cx).map(|()| Some(Err(UploadError::TooSlow)))
     }
 
@@ -303,11 +297,6 @@ impl Sending {
 
 /// The trailers that these headers announce.
 fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
-    let tokens = headers
-        .get_all(TRAILER)
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-    tokens
-        .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
-        .collect()
+    let tokens = headers.get_all(TRAILER).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    tokens.filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok()).collect()
 }
