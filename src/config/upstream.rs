@@ -48,6 +48,7 @@ fn upstream(name: Placed<String>, mut table: Table<'_>, faults: &mut Faults) -> 
     let servers = servers(&mut table, faults);
     let ca = table.optional::<Placed<PathBuf>>("ca", faults);
     let tls_name = table.optional::<Placed<String>>("tls_name", faults);
+    let checked = table.key_place("health_check");
     let written = Upstream {
         name: name.value,
         servers: Vec::new(),
@@ -75,6 +76,10 @@ fn upstream(name: Placed<String>, mut table: Table<'_>, faults: &mut Faults) -> 
     let servers = servers?;
     https_only("ca", ca.as_ref().map(|ca| &ca.place), &servers, faults);
     https_only("tls_name", tls_name.as_ref().map(|name| &name.place), &servers, faults);
+    if let (Some(place), true) = (checked, servers.iter().all(|server| *server == Server::Demo)) {
+        let fault = Fault::error(place, "`health_check` on an upstream that has only the demo");
+        faults.push(fault.expected("nothing here is asked how it is").help("remove the table"));
+    }
     Some(WrittenUpstream {
         upstream: Upstream { servers, ..written },
         place: name.place,
