@@ -10,7 +10,6 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::wire::Verdicts;
 use crate::config::settings::Limits;
 
 /// Nothing of it is ever contended: a connection stays on one worker. Atomics, because a tunnel's stream must be `Send`.
@@ -31,8 +30,6 @@ pub(super) struct Activity {
     within_head: AtomicBool,
     /// A request's body was given up before its end: the client may still be sending it.
     pub(super) unread: Arc<AtomicBool>,
-    /// On the heads of an HTTP/1 connection.
-    pub(super) verdicts: Verdicts,
 }
 
 /// Bytes of an HTTP/2 response that has ended may still wait for the client's window: a frame a stream at most. This is the
@@ -59,7 +56,6 @@ impl Activity {
             tunnel: AtomicBool::new(false),
             within_head: AtomicBool::new(false),
             unread: Arc::default(),
-            verdicts: Verdicts::default(),
         })
     }
 

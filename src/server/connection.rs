@@ -7,14 +7,14 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
-    task::Poll,
+    task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
 use hyper::{
     rt::{Read, Write},
-    server::conn::{http1, http2},
+    server::conn::http2,
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -23,11 +23,11 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
     activity::{Activity, HttpKind},
+    h1,
     proxy::{self, Preface, ProxyError},
     rate::StreamExecutor,
     service::{ConnectionService, Gate},
     stream::ClientStream,
-    wire::WireStream,
     worker::{AcceptingListener, ConnectionCounts, ConnectionPermit, Worker},
 };
 use crate::{
@@ -44,10 +44,6 @@ use crate::{
 
 /// How long a connection that was told to close may take to do so when nothing is under way on it.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
-
-/// Bytes of an HTTP/1.1 connection that wait to be parsed, and to be written, at most: bounds what a client that does not
-/// read makes us hold.
-const H1_BUFFER: usize = 128 * 1024;
 
 /// HTTP/2 flow-control windows: what one stream, and all streams together, may send us before we take it. They bound what a
 /// client can make a connection hold; a megabyte fills a 100 Mbit/s line over 80 ms.
@@ -200,15 +196,10 @@ impl<G: Gate> Connection<G> {
             streams: streams.clone(),
         });
         let ended = match kind {
-            HttpKind::Http1 => {
-                let io = TokioIo::new(WireStream::new(stream, Arc::clone(&self.activity)));
-                let call = service_fn(move |request| service.call(request));
-                self.drive(http1(&self.limits).serve_connection(io, call).with_upgrades())
-                    .await
-            }
+            HttpKind::Http1 => self.drive(h1::serve(stream, service, &self.limits)).await,
             HttpKind::Http2 => {
                 let io = TokioIo::new(stream);
-                let call = service_fn(move |request| service.call(request));
+                let call = service_fn(move |request| service.call_http2(request));
                 self.drive(http2(&self.limits, streams).serve_connection(io, call))
                     .await
             }
@@ -230,7 +221,7 @@ impl<G: Gate> Connection<G> {
                     connection.as_mut().close();
                     clock.as_mut().reset(Instant::now() + CLOSE_GRACE);
                 }
-                if let Poll::Ready(result) = connection.as_mut().poll(cx) {
+                if let Poll::Ready(result) = connection.as_mut().poll_end(cx) {
                     return Poll::Ready(Ended::ByHttp(result));
                 }
                 // Registers this task's waker; once notified it stays ready.
@@ -275,8 +266,8 @@ impl<G: Gate> Connection<G> {
 
     fn report(&self, ended: Ended) {
         let Ended::ByHttp(Err(error)) = ended else { return };
-        // hyper answers a head that it cannot parse itself (400, 414, 431) and closes; no request ever reaches the gate.
-        if error.is_parse() || error.is_parse_too_large() {
+        // What is no head is answered barely; no request ever reaches the gate.
+        if let ConnectionError::Http1(h1::Broken::Unreadable(_)) = &error {
             ConnectionCounts::add(&self.worker.shared.counts.malformed_heads);
             tracing::debug!(peer = %self.peer.0, source = %self.source.0, %error, "refused a malformed request head");
         } else {
@@ -287,26 +278,35 @@ impl<G: Gate> Connection<G> {
 
 /// How a connection ended.
 enum Ended {
-    ByHttp(hyper::Result<()>),
+    ByHttp(Result<(), ConnectionError>),
     ByClock,
 }
 
-/// What hyper's two kinds of connections have in common.
-trait HttpConnection: Future<Output = hyper::Result<()>> {
+/// How a connection ended that did not end well.
+#[derive(Debug, thiserror::Error)]
+enum ConnectionError {
+    #[error(transparent)]
+    Http1(#[from] h1::Broken),
+    #[error(transparent)]
+    Http2(#[from] hyper::Error),
+}
+
+/// What the two kinds of connections have in common.
+trait HttpConnection {
+    /// Drives it; ready when it has ended.
+    fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>>;
+
     /// Finishes what is under way, then closes.
     fn close(self: Pin<&mut Self>);
 }
 
-impl<I, B, S> HttpConnection for http1::UpgradeableConnection<I, S>
-where
-    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = B>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    I: Read + Write + Unpin + Send + 'static,
-    B: http_body::Body + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+impl<F: Future<Output = Result<(), h1::Broken>> + Unpin> HttpConnection for h1::Http1<F> {
+    fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+        self.poll(cx).map_err(ConnectionError::from)
+    }
+
     fn close(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
+        Self::close(self);
     }
 }
 
@@ -319,36 +319,17 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     E: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
 {
+    fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+        self.poll(cx).map_err(ConnectionError::from)
+    }
+
     fn close(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }
 }
 
-/// HTTP/1.1 as we speak it. The head's timeout is ours ([`Activity::deadline`]): hyper's would also end idle keep-alive.
-/// A client that closes its half is gone, as with nginx. `pipeline_flush` stays off: it holds an answer back, an error's too,
-/// as long as anything unparsed has been read behind its request.
-///
-/// The limits of a head have slack here: up to it the gate answers, with a page and a record; beyond it hyper does, barely.
-fn http1(limits: &Limits) -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(None)
-        .half_close(false)
-        .max_header_size(slack_bytes(limits))
-        .max_buf_size(slack_bytes(limits).max(H1_BUFFER));
-    // hyper has a faster way for its own number of lines than for one that it is told.
-    if slack_count(limits) != HYPER_HEADERS {
-        builder.max_headers(slack_count(limits));
-    }
-    builder
-}
-
-/// The header lines that hyper takes when it is not told otherwise.
-const HYPER_HEADERS: usize = 100;
-
 fn slack_count(limits: &Limits) -> usize {
-    limits.header_count + 10
+    limits.header_count + limits.header_count / 4 + 8
 }
 
 fn slack_bytes(limits: &Limits) -> usize {

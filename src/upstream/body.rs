@@ -12,9 +12,10 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::{
-    h1::{BodyReader, Piece, SendError, Sender, WireError},
+    h1::{BodyReader, SendError, Sender, WireError},
     pool::Lease,
 };
+use crate::http1::Piece;
 
 /// A request's body on its way to an origin.
 pub struct Upload(Pin<Box<dyn Body<Data = Bytes, Error = UploadError>>>);

@@ -7,14 +7,13 @@ use http::{
     header::{ACCEPT, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE},
     request::Parts,
 };
-use hyper::upgrade::OnUpgrade;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Arrival, Checked, Gateway, Known};
 use crate::{
     gateway::{
         answer::{AnswerBody, OpenRecord},
-        connection::{Close, RequestBody},
+        connection::{Close, RequestBody, Switched},
         failures::{Failure, upstream_failure},
         headers::{ForOrigin, remove_hop_by_hop_of_response},
         tunnel,
@@ -31,13 +30,13 @@ impl Gateway {
         &self,
         arrival: Arrival<'_>,
         checked: Checked,
-        mut parts: Parts,
-        body: RequestBody,
+        parts: Parts,
+        mut body: RequestBody,
         destination: Destination,
         mut record: OpenRecord,
     ) -> Result<Response<AnswerBody>, Close> {
         let asker = Asker::of(&parts);
-        let switching = parts.extensions.remove::<OnUpgrade>();
+        let switching = body.take_switched();
         let outgoing = match arrival.outgoing(&checked, parts, body, &record) {
             Ok(outgoing) => outgoing,
             Err(failure) => return arrival.fail(&checked, &asker, record, failure),
@@ -211,7 +210,7 @@ impl Arrival<'_> {
         &self,
         mut head: Response<()>,
         tunnel: Tunnel,
-        client: OnUpgrade,
+        client: Switched,
         mut record: OpenRecord,
         open: OpenTunnel,
     ) -> Response<AnswerBody> {

@@ -9,8 +9,8 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
-use super::{BodyReader, Clock, Piece, SendError, Sender, WireError, head::ResponseHead};
-use crate::upstream::connect::Stream;
+use super::{BodyReader, Clock, SendError, Sender, WireError, head::ResponseHead};
+use crate::{http1::Piece, upstream::connect::Stream};
 
 /// How much is read at once: little where answers are short, more where they go on.
 const READ_LEAST: usize = 8 * 1024;

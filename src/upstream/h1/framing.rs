@@ -1,12 +1,13 @@
 //! Where a response's body ends (RFC 9112 §6.3), and its pieces as they come.
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::{
     HeaderMap, Method, StatusCode, Version,
     header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING},
 };
 
-use super::{WireError, chunked::Chunks, head::ResponseHead};
+use super::{WireError, head::ResponseHead};
+use crate::http1::{Chunks, Malformed, Piece};
 
 /// How a response says where its body ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,14 +33,14 @@ impl Length {
         if head.headers.contains_key(TRANSFER_ENCODING) {
             return match head.version {
                 Version::HTTP_11 => Ok(Self::Chunked),
-                _ => Err(WireError::Malformed("chunks in HTTP/1.0")),
+                _ => Err(Malformed("chunks in HTTP/1.0").into()),
             };
         }
         let length = head.headers.get(CONTENT_LENGTH).map(|length| length.to_str().ok()?.trim().parse().ok());
         match length {
             None => Ok(Self::UntilClose),
             Some(Some(length)) => Ok(Self::Known(length)),
-            Some(None) => Err(WireError::Malformed("the length")),
+            Some(None) => Err(Malformed("the length").into()),
         }
     }
 }
@@ -66,19 +67,6 @@ pub(in crate::upstream) fn is_reusable(head: &ResponseHead, length: Length) -> b
 fn closes(headers: &HeaderMap) -> bool {
     let tokens = headers.get_all(CONNECTION).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
     tokens.map(<[u8]>::trim_ascii).any(|token| token.eq_ignore_ascii_case(b"close"))
-}
-
-/// What reading a body came to.
-#[derive(Debug)]
-pub(in crate::upstream) enum Piece {
-    /// The next bytes.
-    Data(Bytes),
-    /// Headers behind the last chunk; the body has ended.
-    Trailers(HeaderMap),
-    /// The body has ended.
-    End,
-    /// More has to come first.
-    Starved,
 }
 
 /// Takes a body's pieces off the front of what has come.

@@ -9,9 +9,13 @@ use http::{
 };
 
 use super::WireError;
+use crate::http1::{Malformed, header_map, length_of_head, malformed, push_line};
 
 /// The largest response head: an origin cannot make the gateway hold more.
 const HEAD_BYTES: usize = 128 * 1024;
+
+/// How a response begins.
+const PROTOCOL: &[u8] = b"HTTP/1.";
 
 /// The most header lines of a response.
 const HEADER_LINES: usize = 128;
@@ -63,7 +67,7 @@ impl RequestHead {
         out.push(b' ');
         out.extend_from_slice(self.target.as_bytes());
         out.extend_from_slice(b" HTTP/1.1\r\n");
-        self.for_each_line(|name, value| line(out, name.as_str(), value.as_bytes()));
+        self.for_each_line(|name, value| push_line(out, name.as_str(), value.as_bytes()));
         out.extend_from_slice(b"\r\n");
     }
 
@@ -118,13 +122,6 @@ impl RequestHead {
     }
 }
 
-pub(super) fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
-}
-
 /// A response's head.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::upstream) struct ResponseHead {
@@ -143,12 +140,17 @@ impl ResponseHead {
     /// # Errors
     /// What came is no head, or a larger one than is held.
     pub(super) fn take(buffer: &mut BytesMut, seen: &mut usize) -> Result<Option<Self>, WireError> {
+        // What does not begin as HTTP does may never end as it does.
+        let begins = buffer.len().min(PROTOCOL.len());
+        if buffer.get(..begins) != PROTOCOL.get(..begins) {
+            return Err(Malformed("another protocol or version").into());
+        }
         let Some(length) = length_of_head(buffer, *seen) else {
             // The last line end may be the empty line's first half.
             *seen = buffer.len().saturating_sub(3);
             return match buffer.len() < HEAD_BYTES {
                 true => Ok(None),
-                false => Err(WireError::Malformed("the head is too long")),
+                false => Err(Malformed("the head is too long").into()),
             };
         };
         *seen = 0;
@@ -162,54 +164,19 @@ impl ResponseHead {
         match parsed.map_err(malformed)? {
             httparse::Status::Complete(length) if length == bytes.len() => {}
             httparse::Status::Complete(_) | httparse::Status::Partial => {
-                return Err(WireError::Malformed("an empty line"));
+                return Err(Malformed("an empty line").into());
             }
         }
         let status = response.code.and_then(|code| StatusCode::from_u16(code).ok());
         let version = match response.version {
             Some(1) => Version::HTTP_11,
             Some(0) => Version::HTTP_10,
-            _ => return Err(WireError::Malformed("another version of HTTP")),
+            _ => return Err(Malformed("another version of HTTP").into()),
         };
         Ok(Self {
-            status: status.ok_or(WireError::Malformed("the status line"))?,
+            status: status.ok_or(Malformed("the status line"))?,
             version,
             headers: header_map(bytes, response.headers)?,
         })
     }
-}
-
-/// The lines as a map whose values lie where the head does.
-pub(super) fn header_map(bytes: &Bytes, lines: &[httparse::Header<'_>]) -> Result<HeaderMap, WireError> {
-    let mut headers = HeaderMap::with_capacity(lines.len());
-    for line in lines {
-        let name = HeaderName::from_bytes(line.name.as_bytes()).ok();
-        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(line.value)).ok();
-        let (name, value) = name.zip(value).ok_or(WireError::Malformed("a header line"))?;
-        headers.append(name, value);
-    }
-    Ok(headers)
-}
-
-/// How long the head at the front is, with the empty line that ends it, if it is all there. The empty line is not looked for
-/// before `from`.
-pub(super) fn length_of_head(bytes: &[u8], from: usize) -> Option<usize> {
-    let unseen = bytes.get(from..)?;
-    memchr::memchr_iter(b'\n', unseen).find_map(|at| match unseen.get(at + 1..)? {
-        [b'\n', ..] => Some(from + at + 2),
-        [b'\r', b'\n', ..] => Some(from + at + 3),
-        _ => None,
-    })
-}
-
-pub(super) fn malformed(error: httparse::Error) -> WireError {
-    WireError::Malformed(match error {
-        httparse::Error::HeaderName => "a header's name",
-        httparse::Error::HeaderValue => "a header's value",
-        httparse::Error::NewLine => "a line's end",
-        httparse::Error::Status => "the status line",
-        httparse::Error::Token => "the status line",
-        httparse::Error::TooManyHeaders => "too many header lines",
-        httparse::Error::Version => "another protocol or version",
-    })
 }

@@ -1,22 +1,24 @@
 //! A request on its way to the wire: its head and the first bytes of its body in one write.
 
 use std::{
-    io::{self, IoSlice, Write as _},
+    io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, HeaderName, header::TRAILER};
 use http_body::Frame;
 use tokio::{
     io::AsyncWrite,
     time::{Instant, Sleep},
 };
 
-use super::head::{BodyLength, RequestHead, line};
-use crate::upstream::{Upload, UploadError};
+use super::head::{BodyLength, RequestHead};
+use crate::{
+    http1::ChunkWriter,
+    upstream::{Upload, UploadError},
+};
 
 /// Sends one request. Polled until it is done; the answer may come before.
 #[derive(Debug)]
@@ -51,8 +53,6 @@ enum State {
 struct Sending {
     upload: Upload,
     framing: BodyFraming,
-    /// The trailers that the head announced.
-    announced: Vec<HeaderName>,
     /// How long the client may be silent.
     patience: Duration,
     /// Runs while the client is waited for.
@@ -60,12 +60,11 @@ struct Sending {
     is_starved: bool,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 enum BodyFraming {
     /// So many bytes are left.
     Known(u64),
-    /// `bool`: whether a chunk has been written, whose line end is still to come.
-    Chunked(bool),
+    Chunked(ChunkWriter),
 }
 
 /// Why a request was not sent whole.
@@ -91,12 +90,11 @@ impl Sender {
         let framing = match head.body {
             BodyLength::Unsaid => None,
             BodyLength::Known(bytes) => Some(BodyFraming::Known(bytes)),
-            BodyLength::Chunked => Some(BodyFraming::Chunked(false)),
+            BodyLength::Chunked => Some(BodyFraming::Chunked(ChunkWriter::new(&head.headers))),
         };
         let body = upload.zip(framing).map(|(upload, framing)| Sending {
             upload,
             framing,
-            announced: announced(&head.headers),
             patience,
             silence: None,
             is_starved: false,
@@ -259,13 +257,8 @@ impl Sending {
             Some(Err(frame)) => frame.into_trailers().ok(),
         };
         self.check_end()?;
-        if let BodyFraming::Chunked(is_open) = self.framing {
-            staged.extend_from_slice(if is_open { b"\r\n0\r\n" } else { b"0\r\n" });
-            let trailers = frame.unwrap_or_default();
-            for (name, value) in trailers.iter().filter(|(name, _)| self.announced.contains(name)) {
-                line(staged, name.as_str(), value.as_bytes());
-            }
-            staged.extend_from_slice(b"\r\n");
+        if let BodyFraming::Chunked(chunks) = &self.framing {
+            chunks.end(&frame.unwrap_or_default(), staged);
         }
         Ok(true)
     }
@@ -275,14 +268,7 @@ impl Sending {
             BodyFraming::Known(left) => {
                 *left = left.checked_sub(data.len() as u64).ok_or(UploadError::Broken)?;
             }
-            // An empty chunk would be the last.
-            BodyFraming::Chunked(_) if data.is_empty() => {}
-            BodyFraming::Chunked(is_open) => {
-                let before = if *is_open { "\r\n" } else { "" };
-                *is_open = true;
-                // Writing into memory does not fail.
-                let _infallible = write!(staged, "{before}{:x}\r\n", data.len());
-            }
+            BodyFraming::Chunked(chunks) => chunks.begin(data.len(), staged),
         }
         Ok(())
     }
@@ -293,10 +279,4 @@ impl Sending {
             BodyFraming::Known(0) | BodyFraming::Chunked(_) => Ok(()),
         }
     }
-}
-
-/// The trailers that these headers announce.
-fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
-    let tokens = headers.get_all(TRAILER).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-    tokens.filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok()).collect()
 }
