@@ -78,7 +78,11 @@ fn upstream(name: Placed<String>, mut table: Table<'_>, faults: &mut Faults) -> 
     https_only("tls_name", tls_name.as_ref().map(|name| &name.place), &servers, faults);
     if let (Some(place), true) = (checked, servers.iter().all(|server| *server == Server::Demo)) {
         let fault = Fault::error(place, "`health_check` on an upstream that has only the demo");
-        faults.push(fault.expected("nothing here is asked how it is").help("remove the table"));
+        faults.push(
+            fault
+                .expected("nothing here is asked how it is")
+                .help("remove the table"),
+        );
     }
     Some(WrittenUpstream {
         upstream: Upstream { servers, ..written },

@@ -166,7 +166,10 @@ impl Name {
         match answer {
             Ok(addresses) => {
                 found.failure = None;
-                if let Some(addresses) = taken_over(&found.addresses, &addresses) {
+                // No address is no answer to go by: as with a failure, those known so far stay in use.
+                if !addresses.is_empty()
+                    && let Some(addresses) = taken_over(&found.addresses, &addresses)
+                {
                     found.addresses = addresses;
                     self.changes.set(self.changes.get() + 1);
                 }
@@ -181,6 +184,12 @@ impl Name {
             }
         }
         found.at = Some(Instant::now());
+    }
+
+    /// A look-up that never ends.
+    #[cfg(test)]
+    pub(super) fn hang(&self) {
+        self.asked.set(Some(Instant::now()));
     }
 
     #[cfg(test)]

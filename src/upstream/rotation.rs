@@ -9,12 +9,12 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     balance::{Candidate, Turn, WHOLE, choose},
     budget::Budget,
-    error::ForwardError,
+    error::{ConnectError, ForwardError},
     health::{Counted, Health},
     origin::{Endpoint, Origin},
     pool::Pool,
@@ -144,14 +144,18 @@ impl Rotation {
         Ok(self.current())
     }
 
-    /// Waits for answers that are not older than this, from names that have given one; from all if none has.
+    /// Waits for answers that are not older than this, from names that have given one; from all if none has. No longer than
+    /// a connection may take.
     async fn look_up(&self, age: Duration) -> Result<(), ForwardError> {
+        let end = Instant::now() + self.origin.settings().connect_timeout;
         let has_none = self.current().is_empty();
         let mut failure = None;
         for (server, name) in self.names() {
-            if (has_none || name.is_known())
-                && let Err(source) = name.look_up(age).await
-            {
+            if !has_none && !name.is_known() {
+                continue;
+            }
+            let answered = timeout_at(end, name.look_up(age)).await;
+            if let Err(source) = answered.unwrap_or(Err(ConnectError::Timeout)) {
                 let server = Arc::clone(&server.endpoint);
                 failure = Some(ForwardError::Connect { server, source });
             }

@@ -439,4 +439,26 @@ mod names {
         assert!(!name.known().contains(&gone));
         assert_eq!(server.heads().len(), 1);
     }
+
+    #[tokio::test(flavor = "local")]
+    async fn a_look_up_that_hangs_keeps_a_request_no_longer_than_connecting_may_take() {
+        let (mut asked, _, _) = named(80);
+        let settings = Upstream {
+            connect_timeout: Duration::from_millis(20),
+            ..(**asked.origin.settings()).clone()
+        };
+        asked.origin = origin(settings);
+        asked.upstreams.rotation(&asked.origin).name().unwrap().hang();
+        let failed = asked.get().await;
+        assert!(
+            matches!(
+                failed,
+                Err(ForwardError::Connect {
+                    source: error::ConnectError::Timeout,
+                    ..
+                })
+            ),
+            "{failed:?}"
+        );
+    }
 }
