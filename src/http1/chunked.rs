@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, header::TRAILER};
 
 use super::{
     Malformed, Piece,
-    lines::{header_map, is_bare_line, length_of_head, malformed, push_line},
+    lines::{has_bare_line, header_map, length_of_head, malformed, push_line},
 };
 
 /// The longest line of a chunk's size, extensions included: they mean nothing to us, and must not be a way to make us read
@@ -84,7 +84,7 @@ impl Chunks {
             };
         };
         let bytes = buffer.split_to(length).freeze();
-        if is_bare_line(&bytes) {
+        if has_bare_line(&bytes) {
             return Err(Malformed("the trailers"));
         }
         let mut lines = [httparse::EMPTY_HEADER; TRAILER_LINES];
@@ -150,7 +150,11 @@ impl ChunkWriter {
     /// Writes what stands before so many bytes of data. None is no chunk: an empty one would be the last.
     pub fn begin(&mut self, data: usize, out: &mut Vec<u8>) {
         if data > 0 {
-            let before = if std::mem::replace(&mut self.is_open, true) { "\r\n" } else { "" };
+            let before = if std::mem::replace(&mut self.is_open, true) {
+                "\r\n"
+            } else {
+                ""
+            };
             // Writing into memory does not fail.
             let _infallible = write!(out, "{before}{data:x}\r\n");
         }

@@ -1,16 +1,18 @@
 //! What HTTP/1.1 is made of, whichever side sends it: heads and their lines, chunks, trailers (RFC 9112).
 //!
-//! A leaf, pure over bytes that are already here. Strict: what could be read in two ways is [`Malformed`].
+//! A leaf; all but [`Scratch`] is pure over bytes that are already here. Strict: what could be read in two ways is [`Malformed`].
 
 mod chunked;
 mod lines;
+mod scratch;
 
 use bytes::Bytes;
 use http::HeaderMap;
 
 pub use self::{
     chunked::{ChunkWriter, Chunks},
-    lines::{header_map, is_bare_line, length_of_head, malformed, push_line},
+    lines::{has_bare_line, header_map, length_of_head, malformed, push_line},
+    scratch::Scratch,
 };
 
 /// What came is no HTTP/1.1, and what of it is not.

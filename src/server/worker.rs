@@ -21,11 +21,12 @@ use tokio::{
 use super::{
     caps::{ClientPermit, ConnectionCaps, OverCap, TotalPermit},
     connection,
-    h1::Scratch,
+    h1::{Buffers, Slots},
     service::Gate,
 };
 use crate::{
     config::settings::{Limits, Listener},
+    http1::Scratch,
     policy::client::SourceAddr,
     telemetry::metrics::ConnectionFigures,
 };
@@ -126,6 +127,9 @@ pub(super) struct Worker<G> {
     open: Arc<OpenConnections>,
     /// What HTTP/1 connections read their heads into.
     pub(super) scratch: Rc<Scratch>,
+    /// Room for their requests under way.
+    pub(super) slots: Slots,
+    pub(super) buffers: Buffers,
     pub(super) dates: Dates,
 }
 
@@ -177,6 +181,8 @@ impl<G: Gate> Worker<G> {
             phase_changed: Notify::new(),
             open: Arc::default(),
             scratch: Rc::default(),
+            slots: Slots::default(),
+            buffers: Buffers::default(),
             dates: Dates::default(),
         })
     }

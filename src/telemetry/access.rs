@@ -8,16 +8,15 @@ mod text;
 
 use std::{
     cell::Cell,
-    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 use http::{HeaderMap, StatusCode};
 
 use super::{
+    OnWorker, WorkerTelemetry,
     line::Line,
-    metrics::{Meters, Metrics, RequestDecision, SiteMeter, WorkerIndex},
-    writer::AccessLog,
+    metrics::{LocalMeters, RequestDecision},
 };
 use crate::{
     config::settings::{LogFormat, TlsVersion},
@@ -67,7 +66,9 @@ pub struct RequestRecord<'a> {
     /// Which load of the configuration judged it.
     pub generation: u64,
     /// The meters of that load.
-    pub meters: Option<&'a Meters>,
+    pub meters: Option<&'a LocalMeters>,
+    /// Which of its sites it is.
+    pub site_number: Option<usize>,
     /// What was decided.
     pub judgement: Judgement<'a>,
 }
@@ -193,10 +194,9 @@ impl Ending {
 /// An access record whose response has not ended. Dropped unfinished, it is written as one whose client went away.
 #[derive(Debug)]
 pub struct Pending {
-    metrics: Arc<Metrics>,
-    log: Arc<AccessLog>,
-    worker: WorkerIndex,
-    site: Option<Arc<SiteMeter>>,
+    telemetry: WorkerTelemetry,
+    meters: Option<LocalMeters>,
+    site: Option<usize>,
     decision: RequestDecision,
     /// Whether the first half of the line already says why.
     has_reason: bool,
@@ -208,14 +208,15 @@ pub struct Pending {
     finished: bool,
 }
 
-pub(super) fn begin(
-    metrics: &Arc<Metrics>,
-    log: &Arc<AccessLog>,
-    worker: WorkerIndex,
-    stamps: &Stamps,
-    record: &RequestRecord<'_>,
-) -> Pending {
-    metrics.judged(worker, &record.judgement, record.meters);
+pub(super) fn begin(telemetry: &WorkerTelemetry, record: &RequestRecord<'_>) -> Pending {
+    let OnWorker {
+        index: worker,
+        stamps,
+        metrics,
+        log,
+    } = &*telemetry.0;
+    let worker = *worker;
+    metrics.judged(worker, &record.judgement, record.meters.map(|meters| &***meters));
     let style = log.style();
     let mut gaps = text::Gaps::default();
     let line = style.on.then(|| {
@@ -229,15 +230,10 @@ pub(super) fn begin(
         }
         buffer
     });
-    let site = record
-        .meters
-        .zip(record.site)
-        .and_then(|(meters, site)| meters.site(site));
     Pending {
-        metrics: Arc::clone(metrics),
-        log: Arc::clone(log),
-        worker,
-        site: site.cloned(),
+        telemetry: telemetry.clone(),
+        meters: record.meters.cloned(),
+        site: record.site_number,
         decision: record.judgement.decision(),
         has_reason: record.judgement.reason().is_some(),
         started: record.started,
@@ -257,8 +253,15 @@ impl Pending {
     fn end(&mut self, response: &ResponseRecord<'_>) {
         self.finished = true;
         let took = self.started.elapsed();
-        self.metrics
-            .ended(self.worker, self.site.as_deref(), self.decision, response.status, took);
+        let OnWorker {
+            index, metrics, log, ..
+        } = &*self.telemetry.0;
+        let site = self
+            .meters
+            .as_ref()
+            .zip(self.site)
+            .and_then(|(meters, site)| meters.site(site));
+        metrics.ended(*index, site, self.decision, response.status, took);
         if let Some(mut buffer) = self.line.take() {
             let mut line = Line::new(&mut buffer, self.format);
             match self.format {
@@ -266,7 +269,7 @@ impl Pending {
                 LogFormat::Text => text::end(&mut line, self.gaps, response, self.has_reason, took),
             }
             line.end();
-            self.log.push(self.worker, buffer);
+            log.push(*index, buffer);
         }
     }
 }

@@ -230,7 +230,9 @@ fn is_plain(bytes: &[u8], inside: Inside) -> bool {
         Inside::Word => b'!',
     };
     let is_harmless = |byte: u8| (byte >= least) & (byte < 0x7f) & (byte != b'"') & (byte != b'\\');
-    bytes.chunks(32).all(|block| block.iter().fold(true, |all, byte| all & is_harmless(*byte)))
+    bytes
+        .chunks(32)
+        .all(|block| block.iter().fold(true, |all, byte| all & is_harmless(*byte)))
 }
 
 /// What a value stands in.

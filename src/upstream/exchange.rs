@@ -94,7 +94,9 @@ impl Prepared {
             Seen::Nothing => true,
             Seen::Perhaps => self.head.method.is_idempotent(),
         };
-        is_harmless && self.head.upgrade.is_none() && matches!(self.head.body, BodyLength::Unsaid | BodyLength::Known(0))
+        is_harmless
+            && self.head.upgrade.is_none()
+            && matches!(self.head.body, BodyLength::Unsaid | BodyLength::Known(0))
     }
 }
 
@@ -207,7 +209,10 @@ fn poll_answer(
         }
     }
     match sender.waits_since() {
-        Some(since) => http.clock.poll(cx, since + patience).map(|()| Err(Unanswered::TimedOut)),
+        Some(since) => http
+            .clock
+            .poll(cx, since + patience)
+            .map(|()| Err(Unanswered::TimedOut)),
         None => Poll::Pending,
     }
 }

@@ -51,6 +51,7 @@ use self::{
     tour::{Reached, Tour},
 };
 use crate::{
+    http1::Scratch,
     policy::decision::Permit,
     telemetry::metrics::{OpenConnection, UpstreamMeter, WorkerIndex},
 };
@@ -61,6 +62,8 @@ pub struct Upstreams {
     connections: RefCell<HashMap<Arc<Endpoint>, Rc<Connections>>>,
     /// By the address of the origin, which the rotation holds and so keeps from being another one's.
     rotations: RefCell<HashMap<*const Origin, Rc<Rotation>>>,
+    /// What answers are read into.
+    scratch: Rc<Scratch>,
 }
 
 /// Where a request goes: what a permit says, in the terms of HTTP/1.1. There is no other way to make one.
@@ -218,7 +221,7 @@ impl Upstreams {
     fn connections(&self, endpoint: &Arc<Endpoint>) -> Rc<Connections> {
         let mut connections = self.connections.borrow_mut();
         let known = connections.entry(Arc::clone(endpoint));
-        Rc::clone(known.or_insert_with(|| Rc::new(Connections::new(Arc::clone(endpoint)))))
+        Rc::clone(known.or_insert_with(|| Rc::new(Connections::new(Arc::clone(endpoint), Rc::clone(&self.scratch)))))
     }
 }
 

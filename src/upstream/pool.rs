@@ -20,7 +20,7 @@ use super::{
     health::InFlight,
     origin::Endpoint,
 };
-use crate::{config::settings::Upstream, telemetry::metrics::OpenConnection};
+use crate::{config::settings::Upstream, http1::Scratch, telemetry::metrics::OpenConnection};
 
 /// How often it is said that a server cannot be reached; the access log has every request.
 const WARN_EVERY: Duration = Duration::from_secs(3);
@@ -30,6 +30,7 @@ const WARN_EVERY: Duration = Duration::from_secs(3);
 pub(super) struct Pool {
     endpoint: Arc<Endpoint>,
     address: SocketAddr,
+    scratch: Rc<Scratch>,
     /// The last is the one used last: a burst's surplus grows old and goes, while a few stay warm.
     idle: RefCell<Vec<Idle>>,
     /// One permit a connection in use. As kept ones are used first, all of them together are never more.
@@ -74,10 +75,11 @@ pub(super) struct Lease {
 }
 
 impl Pool {
-    pub(super) fn new(endpoint: Arc<Endpoint>, address: SocketAddr) -> Self {
+    pub(super) fn new(endpoint: Arc<Endpoint>, address: SocketAddr, scratch: Rc<Scratch>) -> Self {
         Self {
             endpoint,
             address,
+            scratch,
             idle: RefCell::default(),
             slots: Arc::new(Semaphore::new(0)),
             capacity: Cell::new(0),
@@ -182,7 +184,7 @@ impl Pool {
     async fn try_connect(&self, quota: Quota<'_>, deadline: Instant) -> Result<Connection, ConnectError> {
         let stream = connect::connect(&self.endpoint, std::iter::once(self.address), deadline).await?;
         Ok(Connection {
-            http: h1::Connection::new(stream),
+            http: h1::Connection::new(stream, Rc::clone(&self.scratch)),
             open: quota.meter.map(|(meter, worker)| meter.connected(worker)),
         })
     }

@@ -21,7 +21,7 @@ use super::{
     resolve::{self, Addresses, Name},
     standing::Standing,
 };
-use crate::config::settings::Server;
+use crate::{config::settings::Server, http1::Scratch};
 
 /// One worker's connections to one server, by address. Upstreams that name the same server share them.
 #[derive(Debug)]
@@ -30,10 +30,11 @@ pub(super) struct Connections {
     /// `None`: the demo.
     addresses: Option<Addresses>,
     pools: RefCell<BTreeMap<SocketAddr, Rc<Pool>>>,
+    scratch: Rc<Scratch>,
 }
 
 impl Connections {
-    pub(super) fn new(endpoint: Arc<Endpoint>) -> Self {
+    pub(super) fn new(endpoint: Arc<Endpoint>, scratch: Rc<Scratch>) -> Self {
         let addresses = match endpoint.server() {
             Server::Http { host, port } | Server::Https { host, port } => Some(Addresses::new(host, *port)),
             Server::Demo => None,
@@ -42,6 +43,7 @@ impl Connections {
             endpoint,
             addresses,
             pools: RefCell::default(),
+            scratch,
         }
     }
 
@@ -62,9 +64,10 @@ impl Connections {
         };
         let mut pools = self.pools.borrow_mut();
         pools.retain(|address, _| addresses.contains(address));
+        let new = |address| Pool::new(Arc::clone(&self.endpoint), address, Rc::clone(&self.scratch));
         let pool = |address: &SocketAddr| {
             let pool = pools.entry(*address);
-            Rc::clone(pool.or_insert_with(|| Rc::new(Pool::new(Arc::clone(&self.endpoint), *address))))
+            Rc::clone(pool.or_insert_with(|| Rc::new(new(*address))))
         };
         addresses.iter().map(pool).collect()
     }

@@ -1,6 +1,6 @@
 //! A permitted request's way to its origin, and the response's way back.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode,
@@ -41,7 +41,7 @@ impl Gateway {
             Ok(outgoing) => outgoing,
             Err(failure) => return arrival.fail(&checked, &asker, record, failure),
         };
-        record.upstream = Some(Arc::clone(checked.site.origin.settings()));
+        record.asked = Some(checked.site.clone());
         let deadline = arrival.deadline();
         let began = Instant::now();
         let forwarded = match self.ask(&checked.site, destination, outgoing, &arrival, deadline).await {

@@ -65,7 +65,8 @@ impl<B> Answering<B>
 where
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
 {
-    /// An answer to a request of this method and version. `keeps_alive` says whether the connection could go on.
+    /// An answer to a request of this method and version. `keeps_alive` says whether the connection could go on; `out` is an
+    /// empty buffer.
     pub(super) fn new(
         response: Response<B>,
         method: &Method,
@@ -73,6 +74,7 @@ where
         keeps_alive: bool,
         accepts_trailers: bool,
         dates: &Dates,
+        mut out: Vec<u8>,
     ) -> Self {
         let (parts, body) = response.into_parts();
         let has_body = *method != Method::HEAD && may_have_body(parts.status);
@@ -82,13 +84,27 @@ where
             (true, Some(length), _) => (Framing::Known(length), keeps_alive),
             (true, None, Version::HTTP_11) => {
                 let chunks = ChunkWriter::new(&parts.headers);
-                (Framing::Chunked { chunks, trailers: accepts_trailers }, keeps_alive)
+                (
+                    Framing::Chunked {
+                        chunks,
+                        trailers: accepts_trailers,
+                    },
+                    keeps_alive,
+                )
             }
             (true, None, _) => (Framing::UntilClose, false),
         };
         let keeps_alive = keeps_alive && !says_close(&parts.headers);
-        let mut out = Vec::with_capacity(1024 + said.map_or(0, |length| length.min(COPIED as u64) as usize));
-        write_head(&mut out, &parts, &framing, has_body, *method == Method::HEAD, version, keeps_alive, dates);
+        write_head(
+            &mut out,
+            &parts,
+            &framing,
+            has_body,
+            *method == Method::HEAD,
+            version,
+            keeps_alive,
+            dates,
+        );
         Self {
             out,
             written: 0,
@@ -101,6 +117,11 @@ where
             framing,
             keeps_alive,
         }
+    }
+
+    /// The buffer, for another answer.
+    pub(super) fn into_buffer(self) -> Vec<u8> {
+        self.out
     }
 
     /// Whether another request may follow.
@@ -190,7 +211,11 @@ where
 
     fn end(&mut self, trailers: &HeaderMap) {
         self.state = State::Ended;
-        if let Framing::Chunked { chunks, trailers: reads } = &self.framing {
+        if let Framing::Chunked {
+            chunks,
+            trailers: reads,
+        } = &self.framing
+        {
             match reads {
                 true => chunks.end(trailers, &mut self.out),
                 false => chunks.end(&HeaderMap::new(), &mut self.out),
@@ -213,7 +238,10 @@ fn says_close(headers: &HeaderMap) -> bool {
     connection.is_some_and(|connection| connection.as_bytes().eq_ignore_ascii_case(b"close"))
 }
 
-#[expect(clippy::too_many_arguments, reason = "what a head says has many sources, and one user")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "what a head says has many sources, and one user"
+)]
 fn write_head(
     out: &mut Vec<u8>,
     parts: &Parts,
@@ -225,7 +253,11 @@ fn write_head(
     dates: &Dates,
 ) {
     let is_switching = parts.status == StatusCode::SWITCHING_PROTOCOLS;
-    out.extend_from_slice(if version == Version::HTTP_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+    out.extend_from_slice(if version == Version::HTTP_10 {
+        b"HTTP/1.0 "
+    } else {
+        b"HTTP/1.1 "
+    });
     out.extend_from_slice(parts.status.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(parts.status.canonical_reason().unwrap_or_default().as_bytes());

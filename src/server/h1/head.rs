@@ -12,7 +12,7 @@ use super::body::BodyLength;
 use crate::{
     config::settings::Limits,
     gateway::connection::WireFault,
-    http1::{header_map, is_bare_line, length_of_head},
+    http1::{has_bare_line, header_map, length_of_head},
 };
 
 const BARE_LF: WireFault = WireFault("a line of the head ends in LF without CR");
@@ -75,7 +75,11 @@ pub(super) struct Head {
 impl Head {
     /// Takes a head off the front of what has come; `None` when it is not complete yet. `seen` is how much was looked at in
     /// vain.
-    pub(super) fn take(buffer: &mut BytesMut, seen: &mut usize, limits: &HeadLimits) -> Result<Option<Self>, Unreadable> {
+    pub(super) fn take(
+        buffer: &mut BytesMut,
+        seen: &mut usize,
+        limits: &HeadLimits,
+    ) -> Result<Option<Self>, Unreadable> {
         // RFC 9112 §2.2: an empty line before a request is none.
         while *seen <= 1 && buffer.starts_with(b"\r\n") {
             buffer.advance(2);
@@ -128,7 +132,7 @@ impl Head {
             Some(1) => Version::HTTP_11,
             _ => Version::HTTP_10,
         };
-        let fault = match (is_bare_line(bytes), target.contains('#')) {
+        let fault = match (has_bare_line(bytes), target.contains('#')) {
             (true, _) => Err(BARE_LF),
             (_, true) => Err(FRAGMENT),
             (false, false) => Ok(()),
@@ -182,7 +186,10 @@ fn length(headers: &HeaderMap) -> Result<BodyLength, WireFault> {
         (None, Some(_)) if lengths.next().is_some() => Err(LENGTHS),
         (None, Some(length)) => {
             // RFC 9110 §8.6: digits and nothing else; `parse` takes a sign as well.
-            let digits = length.to_str().ok().filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+            let digits = length
+                .to_str()
+                .ok()
+                .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
             let length = digits.and_then(|digits| digits.parse().ok());
             length.map(BodyLength::Known).ok_or(LENGTH)
         }
@@ -191,5 +198,7 @@ fn length(headers: &HeaderMap) -> Result<BodyLength, WireFault> {
 
 fn tokens(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &[u8]> {
     let lines = headers.get_all(name).into_iter();
-    lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+    lines
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
 }

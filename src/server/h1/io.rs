@@ -1,7 +1,6 @@
 //! A connection's socket and what was read from it ahead of its use.
 
 use std::{
-    cell::RefCell,
     io::{self, IoSlice},
     pin::{Pin, pin},
     rc::Rc,
@@ -9,7 +8,9 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+
+use crate::http1::Scratch;
 
 /// How much of what a client sends ahead is kept, at most, while its request is being answered: pipelined requests.
 const AHEAD: usize = 64 * 1024;
@@ -17,16 +18,6 @@ const AHEAD: usize = 64 * 1024;
 /// How much of a body is read at once: little first, more where it goes on.
 const BODY_LEAST: usize = 8 * 1024;
 const BODY_MOST: usize = 64 * 1024;
-
-/// A buffer that all connections of a worker read their heads into.
-#[derive(Debug)]
-pub(in crate::server) struct Scratch(RefCell<Box<[u8]>>);
-
-impl Default for Scratch {
-    fn default() -> Self {
-        Self(RefCell::new(vec![0; 16 * 1024].into()))
-    }
-}
 
 /// See the module.
 #[derive(Debug)]
@@ -57,16 +48,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
 
     /// Reads more of a head. 0: the client has ended.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut scratch = self.scratch.0.borrow_mut();
-        let mut buffer = ReadBuf::new(&mut scratch);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
-        let read = buffer.filled();
-        match self.read.is_empty() {
-            // No larger than what came.
-            true => self.read = BytesMut::from(read),
-            false => self.read.extend_from_slice(read),
-        }
-        Poll::Ready(Ok(read.len()))
+        self.scratch.poll_read(&mut self.stream, cx, &mut self.read)
     }
 
     /// Reads more of a body.

@@ -10,6 +10,7 @@ mod answer;
 mod body;
 mod head;
 mod io;
+mod slots;
 
 use std::{
     cell::{Cell, RefCell},
@@ -23,13 +24,13 @@ use std::{
 use http::{Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+pub(super) use self::slots::{Buffers, Slots};
 use self::{
     answer::Answering,
     body::ClientBody,
     head::{Head, HeadLimits, Unreadable},
     io::Io,
 };
-pub(super) use self::io::Scratch;
 use super::service::{ConnectionService, Gate};
 use crate::{
     config::settings::Limits,
@@ -169,7 +170,10 @@ impl<G: Gate, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Serving<G, S> 
         if let Some(fault) = fault {
             request.extensions_mut().insert(fault);
             // No request must be looked for in what follows.
-            self.service.activity.unread.store(true, std::sync::atomic::Ordering::Relaxed);
+            self.service
+                .activity
+                .unread
+                .store(true, std::sync::atomic::Ordering::Relaxed);
         }
         let may_switch = request.headers().contains_key(http::header::UPGRADE);
         let body = match length.is_none() || is_faulty {
@@ -187,9 +191,12 @@ impl<G: Gate, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Serving<G, S> 
             }
             false => (None, body),
         };
-        // On the heap for as long as it takes: a connection that waits for its next request must not hold the room.
-        let mut call = Box::pin(self.service.call(request.map(|()| body)));
-        let answered = poll_fn(|cx| match call.as_mut().poll(cx) {
+        let mut call = self
+            .service
+            .worker
+            .slots
+            .hold(self.service.call(request.map(|()| body)));
+        let answered = poll_fn(|cx| match call.poll(cx) {
             Poll::Ready(answered) => Poll::Ready(Some(answered)),
             Poll::Pending => self.poll_gone(cx).map(|()| None),
         });
@@ -201,7 +208,17 @@ impl<G: Gate, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Serving<G, S> 
         drop(call);
         let switching = switching.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS);
         let keeps_alive = keeps_alive && !is_faulty && !self.closing.get();
-        let mut answering = Answering::new(response, &method, version, keeps_alive, accepts_trailers, &self.service.worker.dates);
+        let worker = &self.service.worker;
+        let out = worker.buffers.take();
+        let mut answering = Answering::new(
+            response,
+            &method,
+            version,
+            keeps_alive,
+            accepts_trailers,
+            &worker.dates,
+            out,
+        );
         poll_fn(|cx| match answering.poll(cx, &self.io) {
             Poll::Ready(answered) => Poll::Ready(answered),
             Poll::Pending => match answering.is_waiting_for_body() && self.poll_gone(cx).is_ready() {
@@ -213,7 +230,7 @@ impl<G: Gate, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Serving<G, S> 
         let keeps_alive = answering.keeps_alive();
         // Whatever is left began behind this request, whose end is the beginning of its time.
         self.service.activity.scanned(!self.io.borrow().read.is_empty());
-        drop(answering);
+        worker.buffers.give(answering.into_buffer());
         // Only now is it known whether the body was read to its end.
         let is_unread = self.service.activity.unread.load(std::sync::atomic::Ordering::Relaxed);
         Ok(match (switching, keeps_alive && !is_unread) {
@@ -239,11 +256,21 @@ impl<G: Gate, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Serving<G, S> 
 
     /// Answers what is no request, barely.
     async fn refuse(&self, unreadable: Unreadable) -> Result<(), Broken> {
-        self.service.activity.unread.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.service
+            .activity
+            .unread
+            .store(true, std::sync::atomic::Ordering::Relaxed);
         let mut response = Response::new(answer::NoBody);
         *response.status_mut() = unreadable.status();
-        let mut answering =
-            Answering::new(response, &http::Method::GET, http::Version::HTTP_11, false, false, &self.service.worker.dates);
+        let mut answering = Answering::new(
+            response,
+            &http::Method::GET,
+            http::Version::HTTP_11,
+            false,
+            false,
+            &self.service.worker.dates,
+            Vec::new(),
+        );
         poll_fn(|cx| answering.poll(cx, &self.io)).await?;
         poll_fn(|cx| self.io.borrow_mut().poll_shutdown(cx)).await?;
         Ok(())

@@ -302,12 +302,20 @@ fn after_a_smuggling_attempt_nothing_is_a_request() {
     }
 }
 
-
 #[test]
 fn what_begins_as_something_else_is_not_waited_for() {
-    for raw in [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc"[..], b"\0", b"SSH-2.0-x\r\n", b"GET  /"] {
+    for raw in [
+        &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc"[..],
+        b"\0",
+        b"SSH-2.0-x\r\n",
+        b"GET  /",
+    ] {
         let (calls, answers) = served(raw, 64);
-        assert!(calls.is_empty() && answers.starts_with("HTTP/1.1 400 "), "{}", raw.escape_ascii());
+        assert!(
+            calls.is_empty() && answers.starts_with("HTTP/1.1 400 "),
+            "{}",
+            raw.escape_ascii()
+        );
     }
 }
 
@@ -323,6 +331,9 @@ fn a_head_is_the_same_in_whatever_pieces_it_comes() {
 #[test]
 fn lengths_of_answers_are_said_once_and_kept() {
     let (_, answers) = served(b"GET / HTTP/1.0\r\nHost: a.test\r\n\r\nGET / HTTP/1.0\r\n\r\n", 4096);
-    assert!(answers.starts_with("HTTP/1.0 200 OK\r\ncontent-length: 0\r\nconnection: close\r\ndate: "), "{answers}");
+    assert!(
+        answers.starts_with("HTTP/1.0 200 OK\r\ncontent-length: 0\r\nconnection: close\r\ndate: "),
+        "{answers}"
+    );
     assert_eq!(answers.matches("HTTP/1.0").count(), 1);
 }

@@ -1,4 +1,4 @@
-use std::io;
+use std::{io, rc::Rc, sync::Arc};
 
 use http::{HeaderValue, header::USER_AGENT};
 
@@ -104,6 +104,7 @@ fn logged(format: LogFormat, sent: &Sent) -> String {
         site: Some(&facts.site.name),
         generation: 3,
         meters: None,
+        site_number: None,
         judgement: Judgement::Decided {
             decision: &decision,
             took: Duration::from_micros(2),
@@ -262,6 +263,7 @@ fn a_request_that_makes_no_sense_is_logged_as_far_as_it_does() {
         site: None,
         generation: 1,
         meters: None,
+        site_number: None,
         judgement: Judgement::Rejected {
             reason: Reason::Malformed,
             detail: Some("backslash in the path"),
@@ -303,7 +305,7 @@ fn a_request_that_is_dropped_is_recorded_as_one_whose_client_went_away() -> io::
     let policy = policy(facts.site);
     let mut scratch = Scratch::new();
     let decision = policy.decide(&facts, &mut scratch);
-    let meters = telemetry.metrics().meters(["main"], ["office", "soon"], []);
+    let meters = Rc::new(Arc::new(telemetry.metrics().meters(["main"], ["office", "soon"], [])));
     let record = RequestRecord {
         received: SystemTime::now(),
         started: Instant::now(),
@@ -326,6 +328,7 @@ fn a_request_that_is_dropped_is_recorded_as_one_whose_client_went_away() -> io::
         site: Some("main"),
         generation: 1,
         meters: Some(&meters),
+        site_number: Some(0),
         judgement: Judgement::Decided {
             decision: &decision,
             took: Duration::from_micros(2),

@@ -3,6 +3,7 @@
 use std::{
     io,
     pin::{Pin, pin},
+    rc::Rc,
     task::{Context, Poll, Waker, ready},
 };
 
@@ -10,16 +11,20 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
 use super::{BodyReader, Clock, SendError, Sender, WireError, head::ResponseHead};
-use crate::{http1::Piece, upstream::connect::Stream};
+use crate::{
+    http1::{Piece, Scratch},
+    upstream::connect::Stream,
+};
 
-/// How much is read at once: little where answers are short, more where they go on.
-const READ_LEAST: usize = 8 * 1024;
+/// How much of a body is read at once: little where answers are short, more where they go on.
+const READ_LEAST: usize = 16 * 1024;
 const READ_MOST: usize = 64 * 1024;
 
 /// A connection to an origin.
 #[derive(Debug)]
 pub(in crate::upstream) struct Connection {
     stream: Stream,
+    scratch: Rc<Scratch>,
     read: BytesMut,
     /// How much the next read may bring.
     ahead: usize,
@@ -31,9 +36,10 @@ pub(in crate::upstream) struct Connection {
 }
 
 impl Connection {
-    pub(in crate::upstream) fn new(stream: Stream) -> Self {
+    pub(in crate::upstream) fn new(stream: Stream, scratch: Rc<Scratch>) -> Self {
         Self {
             stream,
+            scratch,
             read: BytesMut::new(),
             ahead: READ_LEAST,
             seen: 0,
@@ -58,7 +64,9 @@ impl Connection {
             // Under TLS the last read may have taken more from the socket than it gave.
             Stream::Tls(tls) => {
                 let mut cx = Context::from_waker(Waker::noop());
-                Pin::new(tls).poll_read(&mut cx, &mut ReadBuf::new(&mut [0])).is_pending()
+                Pin::new(tls)
+                    .poll_read(&mut cx, &mut ReadBuf::new(&mut [0]))
+                    .is_pending()
             }
         }
     }
@@ -83,7 +91,7 @@ impl Connection {
             {
                 return Poll::Ready(Ok(head));
             }
-            if ready!(self.poll_read(cx))? == 0 {
+            if ready!(self.scratch.poll_read(&mut self.stream, cx, &mut self.read))? == 0 {
                 return Poll::Ready(Err(match self.read.is_empty() {
                     true => WireError::Closed,
                     false => WireError::CutShort,

@@ -36,7 +36,10 @@ impl Length {
                 _ => Err(Malformed("chunks in HTTP/1.0").into()),
             };
         }
-        let length = head.headers.get(CONTENT_LENGTH).map(|length| length.to_str().ok()?.trim().parse().ok());
+        let length = head
+            .headers
+            .get(CONTENT_LENGTH)
+            .map(|length| length.to_str().ok()?.trim().parse().ok());
         match length {
             None => Ok(Self::UntilClose),
             Some(Some(length)) => Ok(Self::Known(length)),
@@ -56,8 +59,9 @@ fn has_never_a_body(status: StatusCode) -> bool {
 ///   taken for the next answer. Answers to HEAD describe one by right, and are not suspected.
 pub(in crate::upstream) fn is_reusable(head: &ResponseHead, length: Length) -> bool {
     let headers = &head.headers;
-    let describes_body =
-        || headers.contains_key(TRANSFER_ENCODING) || headers.get_all(CONTENT_LENGTH).iter().any(|length| length != "0");
+    let describes_body = || {
+        headers.contains_key(TRANSFER_ENCODING) || headers.get_all(CONTENT_LENGTH).iter().any(|length| length != "0")
+    };
     head.version == Version::HTTP_11
         && length != Length::UntilClose
         && !closes(headers)
@@ -65,8 +69,13 @@ pub(in crate::upstream) fn is_reusable(head: &ResponseHead, length: Length) -> b
 }
 
 fn closes(headers: &HeaderMap) -> bool {
-    let tokens = headers.get_all(CONNECTION).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-    tokens.map(<[u8]>::trim_ascii).any(|token| token.eq_ignore_ascii_case(b"close"))
+    let tokens = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    tokens
+        .map(<[u8]>::trim_ascii)
+        .any(|token| token.eq_ignore_ascii_case(b"close"))
 }
 
 /// Takes a body's pieces off the front of what has come.

@@ -160,7 +160,8 @@ impl ResponseHead {
     fn parse(bytes: &Bytes) -> Result<Self, WireError> {
         let mut lines = [const { MaybeUninit::uninit() }; HEADER_LINES];
         let mut response = httparse::Response::new(&mut []);
-        let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut response, bytes, &mut lines);
+        let parsed =
+            httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut response, bytes, &mut lines);
         match parsed.map_err(malformed)? {
             httparse::Status::Complete(length) if length == bytes.len() => {}
             httparse::Status::Complete(_) | httparse::Status::Partial => {

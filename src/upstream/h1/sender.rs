@@ -155,7 +155,11 @@ impl Sender {
         polled
     }
 
-    fn poll_send<S: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, stream: &mut S) -> Poll<Result<(), SendError>> {
+    fn poll_send<S: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut S,
+    ) -> Poll<Result<(), SendError>> {
         loop {
             if self.is_over() {
                 return Poll::Ready(Ok(()));
@@ -231,7 +235,9 @@ impl Sending {
             return polled;
         }
         let patience = self.patience;
-        let silence = self.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        let silence = self
+            .silence
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
         silence.as_mut().poll(cx).map(|()| Some(Err(UploadError::TooSlow)))
     }
 

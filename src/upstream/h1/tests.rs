@@ -98,7 +98,10 @@ fn advance(
 
 fn shown(headers: &HeaderMap) -> Vec<(String, String)> {
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect()
+    headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), text(value)))
+        .collect()
 }
 
 fn whole(response: &str) -> Read {
@@ -109,13 +112,24 @@ fn whole(response: &str) -> Read {
 fn heads_are_read() {
     let long = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(100_000));
     for (response, status, headers) in [
-        ("HTTP/1.1 200 OK\r\nA: b\r\nC:d \r\nContent-Length: 0\r\n\r\n", 200, &[("a", "b"), ("c", "d"), ("content-length", "0")][..]),
+        (
+            "HTTP/1.1 200 OK\r\nA: b\r\nC:d \r\nContent-Length: 0\r\n\r\n",
+            200,
+            &[("a", "b"), ("c", "d"), ("content-length", "0")][..],
+        ),
         ("HTTP/1.0 404\r\nempty:\r\n\r\n", 404, &[("empty", "")]),
-        ("HTTP/1.1 299 \r\nset-cookie: a\r\nset-cookie: b\r\n\r\n", 299, &[("set-cookie", "a"), ("set-cookie", "b")]),
+        (
+            "HTTP/1.1 299 \r\nset-cookie: a\r\nset-cookie: b\r\n\r\n",
+            299,
+            &[("set-cookie", "a"), ("set-cookie", "b")],
+        ),
         ("HTTP/1.1 200 OK\nbare: lines\n\n", 200, &[("bare", "lines")]),
     ] {
         let read = whole(response);
-        let expected: Vec<_> = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let expected: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         assert_eq!((read.status, read.headers), (Some(status), expected), "{response:?}");
     }
     assert_eq!(whole(&long).headers[0].1.len(), 100_000);
@@ -150,15 +164,34 @@ fn a_body_ends_where_its_framing_says() {
         ("content-length: 3\r\n\r\nabcde", "abc", "de", End::Reached),
         ("content-length: 3\r\n\r\nab", "ab", "", End::Missing),
         ("\r\nall that comes", "all that comes", "", End::Reached),
-        ("transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\nde", "abc", "de", End::Reached),
-        ("transfer-encoding: chunked\r\n\r\nA ;x=\"y\"\r\n0123456789\r\n00\r\n\r\n", "0123456789", "", End::Reached),
-        ("transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n", "abc", "", End::Missing),
+        (
+            "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\nde",
+            "abc",
+            "de",
+            End::Reached,
+        ),
+        (
+            "transfer-encoding: chunked\r\n\r\nA ;x=\"y\"\r\n0123456789\r\n00\r\n\r\n",
+            "0123456789",
+            "",
+            End::Reached,
+        ),
+        (
+            "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n",
+            "abc",
+            "",
+            End::Missing,
+        ),
         ("transfer-encoding: chunked\r\n\r\n3\r\nab", "ab", "", End::Missing),
     ] {
         let read = whole(&format!("{OK}{head}"));
         let body_read = String::from_utf8(read.body).expect("text");
         let rest_left = String::from_utf8(read.rest).expect("text");
-        assert_eq!((body_read.as_str(), rest_left.as_str(), read.end), (body, rest, end), "{head:?}");
+        assert_eq!(
+            (body_read.as_str(), rest_left.as_str(), read.end),
+            (body, rest, end),
+            "{head:?}"
+        );
     }
 }
 
@@ -166,8 +199,15 @@ fn a_body_ends_where_its_framing_says() {
 fn trailers_are_read_and_bounded() {
     let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n";
     let read = whole(&format!("{chunked}X-Sum: 9\r\ny: z\r\n\r\n"));
-    assert_eq!(read.trailers, [("x-sum".to_owned(), "9".to_owned()), ("y".to_owned(), "z".to_owned())]);
-    for trailers in [format!("x: {}", "y".repeat(20_000)), "a: b\r\n".repeat(65) + "\r\n", "no colon\r\n\r\n".to_owned()] {
+    assert_eq!(
+        read.trailers,
+        [("x-sum".to_owned(), "9".to_owned()), ("y".to_owned(), "z".to_owned())]
+    );
+    for trailers in [
+        format!("x: {}", "y".repeat(20_000)),
+        "a: b\r\n".repeat(65) + "\r\n",
+        "no colon\r\n\r\n".to_owned(),
+    ] {
         assert!(matches!(whole(&format!("{chunked}{trailers}")).end, End::Malformed(_)));
     }
 }
@@ -176,8 +216,19 @@ fn trailers_are_read_and_bounded() {
 fn what_is_no_chunk_is_refused() {
     let long = format!("1;{}\r\na\r\n", "x".repeat(5000));
     for chunk in [
-        "g\r\n", "-1\r\n", "+1\r\na\r\n", "0x1\r\na\r\n", "\r\na\r\n", " 1\r\na\r\n", "1\na\r\n", "1 x\r\na\r\n", "1\r\nab\r\n",
-        "1\r\na\n", "11111111111111111\r\n", "1\r;\r\na\r\n", &long,
+        "g\r\n",
+        "-1\r\n",
+        "+1\r\na\r\n",
+        "0x1\r\na\r\n",
+        "\r\na\r\n",
+        " 1\r\na\r\n",
+        "1\na\r\n",
+        "1 x\r\na\r\n",
+        "1\r\nab\r\n",
+        "1\r\na\n",
+        "11111111111111111\r\n",
+        "1\r;\r\na\r\n",
+        &long,
     ] {
         let response = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{chunk}0\r\n\r\n");
         let end = whole(&response).end;
@@ -198,10 +249,15 @@ fn an_answer_without_a_body_has_none_whatever_it_says() {
         (Method::GET, StatusCode::NO_CONTENT, Length::Known(0)),
         (Method::GET, StatusCode::NOT_MODIFIED, Length::Known(0)),
     ] {
-        assert_eq!(Length::of(&method, &head(status, Version::HTTP_11)).expect("certain"), length);
+        assert_eq!(
+            Length::of(&method, &head(status, Version::HTTP_11)).expect("certain"),
+            length
+        );
     }
     let mut chunked = head(StatusCode::OK, Version::HTTP_10);
-    chunked.headers.insert("transfer-encoding", HeaderValue::from_static("chunked"));
+    chunked
+        .headers
+        .insert("transfer-encoding", HeaderValue::from_static("chunked"));
     assert!(Length::of(&Method::GET, &chunked).is_err());
 }
 
@@ -219,7 +275,11 @@ fn a_connection_is_used_again_only_when_both_sides_will() {
         (Version::HTTP_11, "keep-alive", Length::UntilClose, false),
         (Version::HTTP_10, "keep-alive", Length::Known(1), false),
     ] {
-        assert_eq!(is_reusable(&head(version, connection), length), reusable, "{connection}");
+        assert_eq!(
+            is_reusable(&head(version, connection), length),
+            reusable,
+            "{connection}"
+        );
     }
 }
 
@@ -228,7 +288,17 @@ fn a_target_that_could_be_read_otherwise_is_not_sent() {
     for target in ["/", "/a?b=c", "*", "/%20~!$&'()*+,;=:@"] {
         assert!(is_target(target), "{target}");
     }
-    for target in ["", "a", "/a b", "/a#b", "/a\r\nx: y", "/\u{e4}", "//a\tb", "http://a/", "/\u{7f}"] {
+    for target in [
+        "",
+        "a",
+        "/a b",
+        "/a#b",
+        "/a\r\nx: y",
+        "/\u{e4}",
+        "//a\tb",
+        "http://a/",
+        "/\u{7f}",
+    ] {
         assert!(!is_target(target), "{target:?}");
     }
 }
@@ -287,7 +357,13 @@ async fn sent(body: BodyLength, frames: Vec<Frame<Bytes>>, at_once: usize) -> Re
     };
     let upload = Upload::new(Frames(frames.into(), false));
     let mut wire = Wire(Rc::default(), at_once);
-    let mut sender = Sender::new(&head, Some(upload), Duration::from_secs(60), Instant::now(), b"junk".to_vec());
+    let mut sender = Sender::new(
+        &head,
+        Some(upload),
+        Duration::from_secs(60),
+        Instant::now(),
+        b"junk".to_vec(),
+    );
     let result = poll_fn(|cx| sender.poll(cx, &mut wire)).await;
     let written = wire.0.take();
     match result {
@@ -306,7 +382,12 @@ async fn sent(body: BodyLength, frames: Vec<Frame<Bytes>>, at_once: usize) -> Re
 #[tokio::test(flavor = "local")]
 async fn a_body_of_another_length_than_its_head_says_is_never_sent_as_if_it_were_right() {
     let data = |bytes: &'static str| Frame::data(Bytes::from_static(bytes.as_bytes()));
-    assert!(sent(BodyLength::Known(5), vec![data("abc"), data("de")], 7).await.expect("whole").ends_with(b"\r\n\r\nabcde"));
+    assert!(
+        sent(BodyLength::Known(5), vec![data("abc"), data("de")], 7)
+            .await
+            .expect("whole")
+            .ends_with(b"\r\n\r\nabcde")
+    );
     for frames in [vec![data("abc"), data("def")], vec![data("abc")], vec![]] {
         assert_eq!(sent(BodyLength::Known(5), frames, 7).await, Err(UploadError::Broken));
     }
@@ -315,9 +396,14 @@ async fn a_body_of_another_length_than_its_head_says_is_never_sent_as_if_it_were
 #[tokio::test(flavor = "local")]
 async fn an_empty_piece_of_a_body_does_not_end_it() {
     let data = |bytes: &'static str| Frame::data(Bytes::from_static(bytes.as_bytes()));
-    let written = sent(BodyLength::Chunked, vec![data("a"), data(""), data("b")], 100).await.expect("whole");
+    let written = sent(BodyLength::Chunked, vec![data("a"), data(""), data("b")], 100)
+        .await
+        .expect("whole");
     let written = String::from_utf8(written).expect("text");
-    assert!(written.ends_with("\r\n\r\n1\r\na\r\n1\r\nb\r\n0\r\n\r\n"), "{written:?}");
+    assert!(
+        written.ends_with("\r\n\r\n1\r\na\r\n1\r\nb\r\n0\r\n\r\n"),
+        "{written:?}"
+    );
 }
 
 proptest! {
@@ -384,7 +470,11 @@ fn responses() -> impl Strategy<Value = Vec<u8>> {
     ]);
     (any::<bool>(), any::<bool>(), vec(piece, 0..12)).prop_map(|(begins, chunked, pieces)| {
         let start = if begins { "HTTP/1.1 200 OK\r\n" } else { "" };
-        let framing = if chunked { "transfer-encoding: chunked\r\n\r\n" } else { "" };
+        let framing = if chunked {
+            "transfer-encoding: chunked\r\n\r\n"
+        } else {
+            ""
+        };
         [start, framing, &pieces.concat()].concat().into_bytes()
     })
 }
@@ -404,7 +494,10 @@ fn what_could_not_be_sent_at_all_is_told_from_what_was_begun() {
     let mut sender = Sender::new(&head, None, Duration::from_secs(60), Instant::now(), Vec::new());
     let mut cx = Context::from_waker(Waker::noop());
     let mut closed = Wire(Rc::default(), 0);
-    assert!(matches!(sender.poll(&mut cx, &mut closed), Poll::Ready(Err(SendError::Io(_)))));
+    assert!(matches!(
+        sender.poll(&mut cx, &mut closed),
+        Poll::Ready(Err(SendError::Io(_)))
+    ));
     assert!(!sender.has_begun() && sender.is_over());
     let mut sender = Sender::new(&head, None, Duration::from_secs(60), Instant::now(), Vec::new());
     let mut open = Wire(Rc::default(), 1000);
