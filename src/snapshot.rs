@@ -42,6 +42,13 @@ pub struct Snapshot {
     pub certificates: Arc<CertificateStore>,
 }
 
+impl Snapshot {
+    /// The origins that sites lead to; one that several lead to, several times.
+    pub fn origins(&self) -> impl Iterator<Item = &Arc<Origin>> {
+        self.sites.iter().map(|site| &site.origin)
+    }
+}
+
 /// A site, ready to serve.
 #[derive(Debug)]
 pub struct CompiledSite {

@@ -14,6 +14,7 @@ use crate::{
     reload::Reloader,
     snapshot::Current,
     telemetry::metrics::Metrics,
+    upstream,
 };
 
 /// Who does what the socket asks for. Called on threads where waiting is allowed.
@@ -79,6 +80,7 @@ impl RunningGateway {
             rules: snapshot.policy.counts().map(|(_, count)| count).sum(),
             lists: snapshot.policy.lists().iter().count(),
             connections: self.metrics.connections().open,
+            upstreams: upstream::report::reports(snapshot.origins()),
         }
     }
 }

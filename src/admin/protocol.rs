@@ -5,6 +5,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::upstream::report::UpstreamReport;
+
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(tag = "verb", rename_all = "snake_case", deny_unknown_fields)]
@@ -55,6 +57,8 @@ pub struct StatusReport {
     pub lists: usize,
     /// Open client connections.
     pub connections: u64,
+    /// The upstreams that sites lead to, with their servers.
+    pub upstreams: Vec<UpstreamReport>,
 }
 
 /// One of the listeners.

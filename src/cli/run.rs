@@ -36,6 +36,7 @@ use crate::{
         metrics::{Loaded, ReloadResult},
     },
     tls::{SniResolver, TlsSetup},
+    upstream::{checks::Checks, report},
 };
 
 /// How long the last log lines may take to be written; a pipe that nobody reads must not keep the process.
@@ -99,6 +100,7 @@ fn start(path: PathBuf, snapshot: Snapshot) -> Result<(Runtime, Running, Signals
         telemetry: telemetry.clone(),
         current: current.clone(),
         manager: ServiceManager,
+        checks: watch_upstreams(&current, &telemetry)?,
     };
     let reloader =
         Reloader::start(path, current.clone(), effects).map_err(because("cannot start the reloads' thread"))?;
@@ -130,6 +132,15 @@ fn start(path: PathBuf, snapshot: Snapshot) -> Result<(Runtime, Running, Signals
     };
     running.tell(&started);
     Ok((runtime, running, signals))
+}
+
+/// Starts the checks of upstreams, and lets the metrics know how their servers are.
+fn watch_upstreams(current: &Current, telemetry: &Telemetry) -> Result<Checks, Vec<String>> {
+    let (shown, checked) = (current.clone(), current.clone());
+    let metrics = telemetry.metrics();
+    metrics.ask_upstreams(move || report::figures(shown.load().origins()));
+    let origins = move || checked.load().origins().map(Arc::clone).collect();
+    Checks::start(origins).map_err(because("cannot start the health checks"))
 }
 
 /// Every socket that the process listens on.
@@ -284,6 +295,7 @@ struct Reporting {
     telemetry: Telemetry,
     current: Current,
     manager: ServiceManager,
+    checks: Checks,
 }
 
 impl Effects for Reporting {
@@ -300,6 +312,7 @@ impl Effects for Reporting {
             Outcome::Loaded => {
                 metrics.reloaded(ReloadResult::Success, report.at);
                 metrics.publish(loaded(&self.current.load()));
+                self.checks.changed();
                 metrics.restart_required(!report.restart_required.is_empty());
             }
             Outcome::Kept => metrics.reloaded(ReloadResult::Failure, report.at),

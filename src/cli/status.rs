@@ -45,13 +45,9 @@ pub(super) fn run(arguments: &Arguments, session: &Session) -> Exit {
 }
 
 fn text(status: &Value) -> String {
-    let word = |key: &str| match status.get(key) {
-        Some(Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
-        None => "unknown".to_owned(),
-    };
+    let word = |key: &str| word(status, key);
     let is = |key: &str| status.get(key).and_then(Value::as_bool);
-    let listeners = status.get("listeners").and_then(Value::as_array).into_iter().flatten();
+    let listeners = array(status, "listeners");
     let listener = |listener: &Value| {
         let part = |key: &str| {
             listener
@@ -78,6 +74,7 @@ fn text(status: &Value) -> String {
         word("connections"),
     );
     text.extend(listeners.map(listener));
+    text.extend(array(status, "upstreams").map(upstream));
     if is("last_reload_successful") == Some(false) {
         text.push_str("the last reload failed: the configuration in force is older than the files\n");
     }
@@ -85,6 +82,70 @@ fn text(status: &Value) -> String {
         text.push_str("some keys wait for a restart\n");
     }
     text
+}
+
+fn word(value: &Value, key: &str) -> String {
+    match value.get(key) {
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+        None => "unknown".to_owned(),
+    }
+}
+
+fn array<'v>(value: &'v Value, key: &str) -> impl Iterator<Item = &'v Value> {
+    value.get(key).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn upstream(upstream: &Value) -> String {
+    let mut text = format!(
+        "upstream {} ({}), {} retries, {} over budget\n",
+        word(upstream, "name"),
+        word(upstream, "balance"),
+        word(upstream, "retries"),
+        word(upstream, "retries_over_budget"),
+    );
+    text.extend(array(upstream, "servers").map(server));
+    text
+}
+
+/// A line for the server, and one for each address that it does not say itself.
+fn server(server: &Value) -> String {
+    let name = word(server, "server");
+    let counts = format!(
+        "{} in flight, {} requests, {} failures, {} ejections",
+        word(server, "in_flight"),
+        word(server, "requests"),
+        word(server, "failures"),
+        word(server, "ejections"),
+    );
+    let addresses: Vec<_> = array(server, "addresses").collect();
+    let its_own = |address: &Value| {
+        let address = address.get("address").and_then(Value::as_str);
+        address.is_none_or(|address| name.ends_with(&format!("//{address}")))
+    };
+    match addresses.as_slice() {
+        [] => format!("  {name}  no address yet, {counts}\n"),
+        [only] if its_own(only) => format!("  {name}  {}, {counts}\n", state(only)),
+        several => {
+            let mut text = format!("  {name}  {counts}\n");
+            for address in several {
+                let (at, in_flight) = (word(address, "address"), word(address, "in_flight"));
+                text.push_str(&format!("    {at}  {}, {in_flight} in flight\n", state(address)));
+            }
+            text
+        }
+    }
+}
+
+/// How an address is: `healthy`, `healthy after 2 failures`, `ejected until 2026-01-01T00:00:00Z`.
+fn state(address: &Value) -> String {
+    let state = word(address, "state").replace('_', " ");
+    let failures = address.get("failures_in_row").and_then(Value::as_u64).unwrap_or(0);
+    match (address.get("until").and_then(Value::as_str), failures) {
+        (Some(until), _) => format!("{state} until {until}"),
+        (None, 0) => state,
+        (None, failures) => format!("{state} after {failures} failures in a row"),
+    }
 }
 
 #[cfg(test)]
@@ -98,12 +159,41 @@ mod tests {
             "loaded": "2026-01-01T00:00:00Z", "rules": 12, "lists": 2, "connections": 3,
             "listeners": [{ "address": "127.0.0.1:8443", "protocol": "https" }],
             "last_reload_successful": false, "restart_required": true,
+            "upstreams": [{
+                "name": "app", "balance": "round_robin", "retries": 5, "retries_over_budget": 1,
+                "servers": [
+                    {
+                        "server": "http://10.0.0.1:80", "in_flight": 2, "requests": 30, "failures": 4, "ejections": 1,
+                        "addresses": [{
+                            "address": "10.0.0.1:80", "state": "ejected", "until": "2026-01-01T00:00:10Z",
+                            "failures_in_row": 3, "in_flight": 2,
+                        }],
+                    },
+                    {
+                        "server": "http://app:80", "in_flight": 1, "requests": 31, "failures": 1, "ejections": 0,
+                        "addresses": [
+                            { "address": "10.0.0.2:80", "state": "healthy", "failures_in_row": 1, "in_flight": 1 },
+                            { "address": "10.0.0.3:80", "state": "failing_check", "failures_in_row": 0, "in_flight": 0 },
+                        ],
+                    },
+                    {
+                        "server": "http://later:80", "in_flight": 0, "requests": 0, "failures": 0, "ejections": 0,
+                        "addresses": [],
+                    },
+                ],
+            }],
         });
         assert_eq!(
             text(&status),
             "portcullis 1.2.3 is serving for 90 seconds (process 7)\n  \
              generation   4, loaded 2026-01-01T00:00:00Z\n  rules        12, lists 2\n  connections  3\n  \
              https        127.0.0.1:8443\n\
+             upstream app (round_robin), 5 retries, 1 over budget\n  \
+             http://10.0.0.1:80  ejected until 2026-01-01T00:00:10Z, 2 in flight, 30 requests, 4 failures, 1 ejections\n  \
+             http://app:80  1 in flight, 31 requests, 1 failures, 0 ejections\n    \
+             10.0.0.2:80  healthy after 1 failures in a row, 1 in flight\n    \
+             10.0.0.3:80  failing check, 0 in flight\n  \
+             http://later:80  no address yet, 0 in flight, 0 requests, 0 failures, 0 ejections\n\
              the last reload failed: the configuration in force is older than the files\n\
              some keys wait for a restart\n"
         );

@@ -150,7 +150,7 @@ fn certificates(
     CertificateStore::load(&sites, previous, instant, faults)
 }
 
-/// The upstreams, compiled. One that did not change stays the same, and whose turn it is with it.
+/// The upstreams, compiled. One that did not change stays the same; of one that did, what is known of its servers stays.
 fn origins(
     written: &[WrittenUpstream],
     previous: Option<&Snapshot>,
@@ -161,13 +161,18 @@ fn origins(
     for up in written {
         up.upstream.ca.iter().for_each(|ca| files.watch(ca));
         let known = previous.and_then(|snapshot| {
-            let mut known = snapshot.sites.iter().map(|site| &site.origin);
-            known.find(|origin| **origin.settings() == up.upstream)
+            let mut known = snapshot.origins();
+            known.find(|origin| origin.settings().name == up.upstream.name)
         });
         match Origin::load(Arc::new(up.upstream.clone())) {
             Ok(origin) => {
-                let unchanged = known.filter(|known| known.servers() == origin.servers());
-                let origin = unchanged.map_or_else(|| Arc::new(origin), Arc::clone);
+                let origin = match known {
+                    Some(known) if **known.settings() == up.upstream && known.servers() == origin.servers() => {
+                        Arc::clone(known)
+                    }
+                    Some(known) => Arc::new(origin.after(known)),
+                    None => Arc::new(origin),
+                };
                 origins.insert(up.upstream.name.clone(), origin);
             }
             Err(error) => faults.push(origin_fault(&error, up)),

@@ -144,6 +144,57 @@ pub struct Upstream {
     pub ca: Option<PathBuf>,
     /// The name that https servers must prove, instead of the server's host.
     pub tls_name: Option<String>,
+    /// Which of its servers is asked next.
+    pub balance: Balance,
+    /// How often one request is asked again of another server after a failure, at most.
+    pub retries: u32,
+    /// Retries at once beyond a few, in percent of recent requests.
+    pub retry_budget: u32,
+    /// When a server that fails is left out; `None`: never.
+    pub ejection: Option<Ejection>,
+    /// How long a server that comes back takes to get its whole share again; `None`: it gets it at once.
+    pub slow_start: Option<Duration>,
+    /// How its servers are asked whether they are well; `None`: they are not.
+    pub health_check: Option<HealthCheck>,
+}
+
+/// Which of an upstream's servers is asked next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Balance {
+    /// One after another.
+    RoundRobin,
+    /// The one that has the fewest requests under way, as far as the worker knows: its own.
+    LeastConnections,
+}
+
+/// When a server that fails requests is left out, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ejection {
+    /// Failures in a row, over all workers.
+    pub after: u32,
+    /// The first time; it doubles each time that the server fails again soon.
+    pub time: Duration,
+    /// The longest time.
+    pub longest: Duration,
+}
+
+/// `[upstream.NAME.health_check]`: a request that the gateway makes of each server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// The target asked, path and query.
+    pub path: String,
+    /// The `Host` sent; the server's own unless set.
+    pub host: Option<HeaderValue>,
+    /// The time between two checks of one server.
+    pub interval: Duration,
+    /// Connecting, asking and the answer's head together.
+    pub timeout: Duration,
+    /// The statuses that pass; empty: 200 to 299.
+    pub status: Vec<StatusCode>,
+    /// Checks passed in a row until a failing server is asked again.
+    pub healthy_after: u32,
+    /// Checks failed in a row until a server is not asked any more.
+    pub unhealthy_after: u32,
 }
 
 /// What an upstream's servers speak. Chosen by the operator, never by what a server offers: a server that answers otherwise

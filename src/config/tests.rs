@@ -192,6 +192,8 @@ zz = 1
 zz = 1
 [upstream.NAME]
 zz = 1
+[upstream.NAME.health_check]
+zz = 1
 [[site]]
 zz = 1
 certificates = [{ zz = 1 }]

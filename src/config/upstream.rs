@@ -4,8 +4,9 @@ use std::{path::PathBuf, time::Duration};
 
 use super::{
     limits::number,
+    resilience::{balance, ejection, health_check},
     settings::{Server, Upstream, UpstreamProtocol},
-    values::{keep, text, word},
+    values::{OrOff, keep, text, word},
 };
 use crate::policy::{
     fault::{Fault, Faults, Place},
@@ -48,6 +49,7 @@ fn upstream(name: Placed<String>, mut table: Table<'_>, faults: &mut Faults) -> 
     let protocol = protocol(&mut table, servers.as_deref(), faults);
     let ca = table.optional::<Placed<PathBuf>>("ca", faults);
     let tls_name = table.optional::<Placed<String>>("tls_name", faults);
+    let checked = table.key_place("health_check");
     let written = Upstream {
         name: name.value,
         servers: Vec::new(),
@@ -59,6 +61,12 @@ fn upstream(name: Placed<String>, mut table: Table<'_>, faults: &mut Faults) -> 
         max_idle: number(&mut table, "max_idle", 0..=100_000, faults).unwrap_or(64),
         ca: ca.as_ref().map(|ca| ca.value.clone()),
         tls_name: tls_name.as_ref().map(|name| name.value.clone()),
+        balance: balance(&mut table, faults),
+        retries: number(&mut table, "retries", 0..=10, faults).unwrap_or(1),
+        retry_budget: number(&mut table, "retry_budget", 0..=100, faults).unwrap_or(20),
+        ejection: ejection(&mut table, faults),
+        slow_start: table.or("slow_start", OrOff(Some(Duration::from_secs(10))), faults).0,
+        health_check: health_check(&mut table, faults),
     };
     table.finish(faults);
     if let Some(name) = &tls_name
@@ -70,6 +78,14 @@ fn upstream(name: Placed<String>, mut table: Table<'_>, faults: &mut Faults) -> 
     let servers = servers?;
     https_only("ca", ca.as_ref().map(|ca| &ca.place), &servers, faults);
     https_only("tls_name", tls_name.as_ref().map(|name| &name.place), &servers, faults);
+    if let (Some(place), true) = (checked, servers.iter().all(|server| *server == Server::Demo)) {
+        let fault = Fault::error(place, "`health_check` on an upstream that has only the demo");
+        faults.push(
+            fault
+                .expected("nothing here is asked how it is")
+                .help("remove the table"),
+        );
+    }
     Some(WrittenUpstream {
         upstream: Upstream { servers, ..written },
         place: name.place,
@@ -80,7 +96,7 @@ fn upstream(name: Placed<String>, mut table: Table<'_>, faults: &mut Faults) -> 
 
 fn servers(table: &mut Table<'_>, faults: &mut Faults) -> Option<Vec<Server>> {
     const EXAMPLE: &str = "servers = [\"http://127.0.0.1:3000\"]";
-    let servers = table.required::<Placed<Vec<Server>>>("servers", EXAMPLE, faults)?;
+    let servers = table.required::<Placed<Vec<Placed<Server>>>>("servers", EXAMPLE, faults)?;
     if servers.value.is_empty() {
         let fault = Fault::error(servers.place, format!("{} has no servers", table.name()));
         faults.push(
@@ -90,7 +106,25 @@ fn servers(table: &mut Table<'_>, faults: &mut Faults) -> Option<Vec<Server>> {
         );
         return None;
     }
-    Some(servers.value)
+    Some(distinct(servers.value, faults))
+}
+
+/// The servers, each once: twice the same one would be one server in everything but the name.
+fn distinct(written: Vec<Placed<Server>>, faults: &mut Faults) -> Vec<Server> {
+    let mut servers = Vec::with_capacity(written.len());
+    for server in written {
+        if servers.contains(&server.value) {
+            let fault = Fault::error(server.place, "this server is written twice");
+            faults.push(
+                fault
+                    .expected("expected each server once")
+                    .help("all servers of an upstream get the same share"),
+            );
+        } else {
+            servers.push(server.value);
+        }
+    }
+    servers
 }
 
 fn protocol(table: &mut Table<'_>, servers: Option<&[Server]>, faults: &mut Faults) -> UpstreamProtocol {

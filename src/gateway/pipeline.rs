@@ -111,7 +111,7 @@ impl Gateway {
         let mut terms = self.terms.borrow_mut();
         if !Arc::ptr_eq(&terms.snapshot, snapshot) {
             *terms = Rc::new(Terms::new(Arc::clone(snapshot), &self.telemetry));
-            self.upstreams.retain(|server| terms.leads_to(server));
+            self.upstreams.retain(terms.snapshot.origins());
         }
         Rc::clone(&terms)
     }

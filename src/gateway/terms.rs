@@ -11,7 +11,6 @@ use crate::{
         WorkerTelemetry,
         metrics::{LocalMeters, Meters, Metrics, UpstreamMeter},
     },
-    upstream::origin::Endpoint,
 };
 
 /// The terms under which a request is served. It takes them once, at its beginning, and ends under them.
@@ -29,12 +28,6 @@ impl Terms {
             meters: Rc::new(prepared.unwrap_or_else(|| Arc::new(meters(&snapshot, metrics)))),
             snapshot,
         }
-    }
-
-    /// Whether a site of these terms leads to the server.
-    pub(super) fn leads_to(&self, endpoint: &Endpoint) -> bool {
-        let mut servers = self.snapshot.sites.iter().flat_map(|site| site.origin.servers());
-        servers.any(|server| **server == *endpoint)
     }
 
     pub(super) fn upstream(&self, name: &str) -> Option<&Arc<UpstreamMeter>> {

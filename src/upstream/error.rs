@@ -71,6 +71,22 @@ pub enum ForwardError {
     Upload(#[source] UploadError),
 }
 
+impl ForwardError {
+    /// Whether it speaks against the server that was asked, and another one may do better.
+    pub(super) fn is_of_server(&self) -> bool {
+        match self {
+            Self::Connect { .. }
+            | Self::Broken { .. }
+            | Self::Stream { .. }
+            | Self::UnaskedSwitch { .. }
+            | Self::Framing { .. }
+            | Self::Timeout { .. } => true,
+            // To have much to do is no failure; the others are not the server's.
+            Self::Overloaded { .. } | Self::Unsendable | Self::CannotSwitch | Self::NoServer | Self::Upload(_) => false,
+        }
+    }
+}
+
 /// Why a connection to a server could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {

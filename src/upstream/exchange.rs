@@ -247,12 +247,13 @@ fn switched(
             server: Arc::clone(server),
         });
     }
-    let Connection { http, open } = lease.into_connection();
+    let (Connection { http, open }, in_flight) = lease.into_connection();
     Ok(Answer::Switched {
         head: into_response(response, ()),
         tunnel: Tunnel {
             io: http.into_tunnel(),
             _open: open,
+            _in_flight: in_flight,
         },
     })
 }

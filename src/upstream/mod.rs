@@ -1,30 +1,43 @@
 //! Speaks to origins: finds a server of a named upstream, keeps connections to it, sends what was judged, and hands the
 //! answer back as it streams.
 //!
-//! Owns connections and their reuse, names and addresses of servers, TLS towards them, retries and the timeouts of all
-//! this; and the demo origin, which needs none of it. Refuses to know of clients, sites and rules; the target and the `Host` of a request come from the
+//! Owns connections and their reuse, names and addresses of servers, which of them is asked and which is left out, TLS
+//! towards them, retries and the timeouts of all this; and the demo origin, which needs none of it. Refuses to know of clients, sites and rules; the target and the `Host` of a request come from the
 //! [`Permit`] and from nowhere else.
 //!
 //! Every worker has its own [`Upstreams`]: connections never cross threads, so nothing here needs a lock. They live
 //! outside the snapshot: a reload that leaves a server as it is keeps its connections.
+//!
+//! Which server: an upstream's servers, each of their addresses one, are a worker's `rotation`; `balance` says whose turn it
+//! is, `health` who is left out. Health is the same for all workers, belongs to the server and not to the load of the
+//! configuration (`standing`), and is written by requests that fail and by `checks`. `tour` is one request's way through the
+//! rotation, with as many retries as its `budget` has left.
 
+mod balance;
 mod body;
+mod budget;
 mod connect;
 mod exchange;
 mod framing;
 mod h1;
 mod h2;
+mod health;
 mod pool;
 mod resolve;
+mod rotation;
+mod standing;
+mod tour;
 
+pub mod checks;
 pub mod demo;
 pub mod error;
 pub mod origin;
+pub mod report;
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 
+use hashbrown::HashMap;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
-use tokio::time::Instant;
 
 pub use self::{
     body::{OriginBody, OriginBodyError, Upload, UploadError},
@@ -32,12 +45,14 @@ pub use self::{
 };
 use self::{
     error::ForwardError,
-    exchange::{Exchange, Failed, Prepared},
+    exchange::{Exchange, Failed, Prepared, Seen},
+    health::InFlight,
     origin::{Endpoint, Origin},
-    pool::{Lease, Pool},
+    rotation::{Connections, Rotation},
+    tour::{Reached, Tour},
 };
 use crate::{
-    config::settings::{Server, UpstreamProtocol},
+    config::settings::UpstreamProtocol,
     http1::Scratch,
     policy::decision::Permit,
     telemetry::metrics::{OpenConnection, UpstreamMeter, WorkerIndex},
@@ -50,7 +65,9 @@ const STREAM_ATTEMPTS: u32 = 3;
 /// A worker's connections to all origins.
 #[derive(Debug, Default)]
 pub struct Upstreams {
-    pools: RefCell<HashMap<Arc<Endpoint>, Rc<Pool>>>,
+    connections: RefCell<HashMap<Arc<Endpoint>, Rc<Connections>>>,
+    /// By the address of the origin, which the rotation holds and so keeps from being another one's.
+    rotations: RefCell<HashMap<*const Origin, Rc<Rotation>>>,
     /// What answers are read into.
     scratch: Rc<Scratch>,
 }
@@ -131,6 +148,8 @@ pub struct Tunnel {
     pub io: Switched,
     /// Counted as open until dropped.
     _open: Option<OpenConnection>,
+    /// Counted as under way, too: for the server it is a client like others.
+    _in_flight: Option<InFlight>,
 }
 
 /// What a worker's requests may take of an upstream's connections.
@@ -151,7 +170,7 @@ impl Upstreams {
     pub async fn forward(
         &self,
         destination: Destination,
-        origin: &Origin,
+        origin: &Arc<Origin>,
         request: Outgoing,
         quota: Quota<'_>,
     ) -> Result<Forwarded, ForwardError> {
@@ -161,20 +180,29 @@ impl Upstreams {
             UpstreamProtocol::Http2 => return self.forward_on_stream(destination, origin, request, quota).await,
         }
         let mut prepared = Prepared::new(destination, request);
-        let mut reached = self.reach(origin, quota, Reuse::Idle).await?;
+        let rotation = self.rotation(origin);
+        let mut tour = Tour::begin(&rotation, quota).await?;
         loop {
-            let lease = match reached {
+            let lease = match tour.reach().await? {
                 Reached::Server(lease) => lease,
                 Reached::Demo(server) => return prepared.show(server, settings.idle_timeout).await,
             };
             match Exchange::new(lease, settings).run(&mut prepared).await {
-                Ok(forwarded) => return Ok(forwarded),
+                Ok(forwarded) => {
+                    tour.answered();
+                    return Ok(forwarded);
+                }
                 // A kept connection may have been closed by the server the moment that it was used. Asking once more on a
                 // fresh one is safe when nothing was sent, or when asking twice means the same as asking once.
-                Err(Failed::Stale(seen, _)) if prepared.is_repeatable(seen) => {}
-                Err(Failed::Stale(_, error) | Failed::Final(error)) => return Err(error),
+                Err(Failed::Stale(seen, _)) if prepared.is_repeatable(seen) => tour.found_stale(),
+                Err(Failed::Stale(_, error)) => return Err(error),
+                Err(Failed::Final(error)) => {
+                    tour.failed(&error);
+                    if !error.is_of_server() || !prepared.is_repeatable(Seen::Perhaps) || !tour.retry() {
+                        return Err(error);
+                    }
+                }
             }
-            reached = self.reach(origin, quota, Reuse::Never).await?;
         }
     }
 
@@ -182,96 +210,71 @@ impl Upstreams {
     async fn forward_on_stream(
         &self,
         destination: Destination,
-        origin: &Origin,
+        origin: &Arc<Origin>,
         request: Outgoing,
         quota: Quota<'_>,
     ) -> Result<Forwarded, ForwardError> {
         let settings = origin.settings();
         let call = h2::Call::new(destination, request, settings)?;
+        let rotation = self.rotation(origin);
+        let mut tour = Tour::begin(&rotation, quota).await?;
         let mut left = STREAM_ATTEMPTS;
         loop {
-            let place = async |pool: &Rc<Pool>, deadline| h2::Connections::place(pool, settings, quota, deadline).await;
-            let place = self.reach_first(origin, place).await?;
+            let place = tour.place().await?;
             left -= 1;
             match call.send(place, settings).await {
-                Ok(forwarded) => return Ok(forwarded),
+                Ok(forwarded) => {
+                    tour.answered();
+                    return Ok(forwarded);
+                }
+                // Connections end, and take the requests with them that nobody has looked at: that speaks against no server.
                 Err(h2::Failed::Unprocessed(_)) if left > 0 && call.rewind() => {}
                 Err(h2::Failed::Lost(_)) if left > 0 && call.is_repeatable() => left = 1,
                 Err(h2::Failed::Unprocessed(error) | h2::Failed::Lost(error) | h2::Failed::Final(error)) => {
-                    return Err(error);
+                    tour.failed(&error);
+                    if !error.is_of_server() || !call.is_repeatable() || !tour.retry() {
+                        return Err(error);
+                    }
+                    left = left.max(1);
                 }
             }
         }
     }
 
-    /// Forgets the pools of servers that `keeps` does not want any more: after a reload. Requests under way keep their
-    /// connections until they end.
-    pub fn retain(&self, keeps: impl Fn(&Endpoint) -> bool) {
-        self.pools.borrow_mut().retain(|endpoint, _| keeps(endpoint));
+    /// Forgets the servers that none of these origins has any more, and what else is of other origins: after a reload.
+    /// Requests under way keep their connections until they end.
+    pub fn retain<'o>(&self, origins: impl Iterator<Item = &'o Arc<Origin>>) {
+        let origins: Vec<_> = origins.collect();
+        let is_used = |origin: &Arc<Origin>| origins.iter().any(|used| Arc::ptr_eq(used, origin));
+        let servers = origins.iter().flat_map(|origin| origin.servers());
+        self.rotations
+            .borrow_mut()
+            .retain(|_, rotation| is_used(&rotation.origin));
+        self.connections
+            .borrow_mut()
+            .retain(|endpoint, _| servers.clone().any(|server| server == endpoint));
     }
 
-    /// A connection to the first server, in turn, that has one to give. A silent server costs only its share of the time.
-    async fn reach(&self, origin: &Origin, quota: Quota<'_>, reuse: Reuse) -> Result<Reached, ForwardError> {
-        let settings = origin.settings();
-        let lease = async |pool: &Rc<Pool>, deadline| match pool.endpoint().server() {
-            Server::Demo => Ok(Reached::Demo(Arc::clone(pool.endpoint()))),
-            Server::Http { .. } | Server::Https { .. } => {
-                pool.lease(settings, quota, reuse, deadline).await.map(Reached::Server)
-            }
-        };
-        self.reach_first(origin, lease).await
-    }
-
-    /// What the first server, in turn, has to give.
-    async fn reach_first<T>(
-        &self,
-        origin: &Origin,
-        ask: impl AsyncFn(&Rc<Pool>, Instant) -> Result<T, ForwardError>,
-    ) -> Result<T, ForwardError> {
-        let end = Instant::now() + origin.settings().connect_timeout;
-        let pools = self.in_turn(origin);
-        let mut left = pools.len() as u32;
-        let mut failure = ForwardError::NoServer;
-        for pool in pools {
-            let now = Instant::now();
-            let deadline = now + end.saturating_duration_since(now) / left;
-            left -= 1;
-            match ask(&pool, deadline).await {
-                Ok(reached) => return Ok(reached),
-                Err(error) => failure = error,
-            }
+    fn rotation(&self, origin: &Arc<Origin>) -> Rc<Rotation> {
+        if let Some(rotation) = self.rotations.borrow().get(&Arc::as_ptr(origin)) {
+            return Rc::clone(rotation);
         }
-        Err(failure)
+        let connections = origin.servers().iter().map(|server| self.connections(server));
+        let rotation = Rc::new(Rotation::new(Arc::clone(origin), connections.collect()));
+        let mut rotations = self.rotations.borrow_mut();
+        rotations.insert(Arc::as_ptr(origin), Rc::clone(&rotation));
+        rotation
     }
 
-    /// The origin's pools, starting with the one whose turn it is; those that could just not be reached come last.
-    fn in_turn(&self, origin: &Origin) -> Vec<Rc<Pool>> {
-        let mut pools: Vec<_> = origin.in_turn().map(|endpoint| self.pool(endpoint)).collect();
-        if pools.len() > 1 {
-            pools.sort_by_key(|pool| pool.has_just_failed());
-        }
-        pools
+    fn connections(&self, endpoint: &Arc<Endpoint>) -> Rc<Connections> {
+        let mut connections = self.connections.borrow_mut();
+        let known = connections.entry(Arc::clone(endpoint));
+        Rc::clone(known.or_insert_with(|| Rc::new(Connections::new(Arc::clone(endpoint), Rc::clone(&self.scratch)))))
     }
-
-    fn pool(&self, endpoint: &Arc<Endpoint>) -> Rc<Pool> {
-        if let Some(pool) = self.pools.borrow().get(endpoint) {
-            return Rc::clone(pool);
-        }
-        let pool = Rc::new(Pool::new(Arc::clone(endpoint), Rc::clone(&self.scratch)));
-        self.pools.borrow_mut().insert(Arc::clone(endpoint), Rc::clone(&pool));
-        pool
-    }
-}
-
-/// Who is going to answer.
-#[derive(Debug)]
-enum Reached {
-    Server(Lease),
-    Demo(Arc<Endpoint>),
 }
 
 /// Whether a kept connection will do.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reuse {
     Idle,
     Never,

@@ -5,10 +5,7 @@ use std::{
     hash::{Hash, Hasher},
     io,
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
 };
 
 use rustls::{
@@ -17,15 +14,17 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
 
+use super::standing::{Retries, Standing};
 use crate::config::settings::{Server, Upstream, UpstreamProtocol};
 
-/// A named pool of servers, compiled. Part of the snapshot.
+/// A named pool of servers, compiled. Part of the snapshot; what is known of its servers is taken over by the next one.
 #[derive(Debug)]
 pub struct Origin {
     settings: Arc<Upstream>,
     servers: Vec<Arc<Endpoint>>,
-    /// Whose turn it is, over all workers.
-    turn: AtomicUsize,
+    /// One a server, in the same order.
+    standings: Vec<Arc<Standing>>,
+    retries: Arc<Retries>,
 }
 
 /// A server and how it is spoken to. Two that are equal share their connections, over reloads too.
@@ -93,12 +92,27 @@ impl Origin {
             .servers
             .iter()
             .map(|server| Endpoint::new(server, &settings, verifier.as_ref()).map(Arc::new))
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<Arc<Endpoint>>, _>>()?;
         Ok(Self {
             settings,
+            standings: servers.iter().map(|server| Arc::new(Standing::new(server))).collect(),
             servers,
-            turn: AtomicUsize::new(0),
+            retries: Arc::default(),
         })
+    }
+
+    /// With what is known of the servers that it has in common with the one before.
+    #[must_use]
+    pub fn after(mut self, before: &Self) -> Self {
+        for (server, standing) in self.servers.iter().zip(&mut self.standings) {
+            if let Some(at) = before.servers.iter().position(|known| known == server)
+                && let Some(known) = before.standings.get(at)
+            {
+                *standing = Arc::clone(known);
+            }
+        }
+        self.retries = Arc::clone(&before.retries);
+        self
     }
 
     /// The settings that it was compiled from.
@@ -111,14 +125,13 @@ impl Origin {
         &self.servers
     }
 
-    /// Its servers, starting with the one whose turn it is, which passes on.
-    pub(super) fn in_turn(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
-        let start = match self.servers.len() {
-            0 | 1 => 0,
-            count => self.turn.fetch_add(1, Ordering::Relaxed) % count,
-        };
-        let (later, first) = self.servers.split_at(start);
-        first.iter().chain(later)
+    /// Its servers with what is known of them.
+    pub(super) fn standings(&self) -> impl Iterator<Item = (&Arc<Endpoint>, &Arc<Standing>)> {
+        self.servers.iter().zip(&self.standings)
+    }
+
+    pub(super) fn retries(&self) -> &Retries {
+        &self.retries
     }
 }
 
@@ -142,6 +155,23 @@ impl Endpoint {
             name: name(server).into(),
             tls,
         })
+    }
+
+    /// Host and port as a `Host` header has them: without the scheme's own port.
+    pub(super) fn authority(&self) -> String {
+        let (host, port, default) = match &self.server {
+            Server::Http { host, port } => (host, *port, 80),
+            Server::Https { host, port } => (host, *port, 443),
+            Server::Demo => return "demo".to_owned(),
+        };
+        let host = match host.contains(':') {
+            true => format!("[{host}]"),
+            false => host.clone(),
+        };
+        match port == default {
+            true => host,
+            false => format!("{host}:{port}"),
+        }
     }
 
     /// As it was written: scheme, host and port.

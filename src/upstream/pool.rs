@@ -1,7 +1,8 @@
-//! Connections to one server: those in use are counted, those that are not are kept for a while.
+//! Connections to one address of a server: those in use are counted, those that are not are kept for a while.
 
 use std::{
     cell::{Cell, RefCell},
+    net::SocketAddr,
     rc::{Rc, Weak},
     sync::Arc,
     time::Duration,
@@ -17,27 +18,20 @@ use super::{
     connect::{self, Stream},
     error::{ConnectError, ForwardError},
     h1, h2,
+    health::InFlight,
     origin::Endpoint,
-    resolve::Addresses,
 };
-use crate::{
-    config::settings::{Server, Upstream},
-    http1::Scratch,
-    telemetry::metrics::OpenConnection,
-};
+use crate::{config::settings::Upstream, http1::Scratch, telemetry::metrics::OpenConnection};
 
-/// How long a server that could not be reached is tried last: long enough that most requests don't pay for it, short
-/// enough that it is found again soon.
-const FAILED: Duration = Duration::from_secs(3);
+/// How often it is said that a server cannot be reached; the access log has every request.
+const WARN_EVERY: Duration = Duration::from_secs(3);
 
-/// The connections of one worker to one server.
+/// The connections of one worker to one address of a server.
 #[derive(Debug)]
 pub(super) struct Pool {
     endpoint: Arc<Endpoint>,
+    address: SocketAddr,
     scratch: Rc<Scratch>,
-    addresses: Option<Addresses>,
-    /// Addresses take turns as servers do.
-    address: Cell<usize>,
     /// The last is the one used last: a burst's surplus grows old and goes, while a few stay warm.
     idle: RefCell<Vec<Idle>>,
     /// One permit a connection in use. As kept ones are used first, all of them together are never more.
@@ -45,7 +39,7 @@ pub(super) struct Pool {
     capacity: Cell<usize>,
     /// Connections that requests share; an HTTP/2 server's only ones.
     pub(super) http2: h2::Connections,
-    failed: Cell<Option<Instant>>,
+    warned: Cell<Option<Instant>>,
     is_reaping: Cell<bool>,
 }
 
@@ -79,24 +73,21 @@ pub(super) struct Lease {
     is_good: bool,
     keepalive: Duration,
     max_idle: usize,
+    /// Counts the request as under way, until its answer has ended.
+    in_flight: Option<InFlight>,
 }
 
 impl Pool {
-    pub(super) fn new(endpoint: Arc<Endpoint>, scratch: Rc<Scratch>) -> Self {
-        let addresses = match endpoint.server() {
-            Server::Http { host, port } | Server::Https { host, port } => Some(Addresses::new(host, *port)),
-            Server::Demo => None,
-        };
+    pub(super) fn new(endpoint: Arc<Endpoint>, address: SocketAddr, scratch: Rc<Scratch>) -> Self {
         Self {
             endpoint,
+            address,
             scratch,
-            addresses,
-            address: Cell::new(0),
             idle: RefCell::default(),
             slots: Arc::new(Semaphore::new(0)),
             capacity: Cell::new(0),
             http2: h2::Connections::default(),
-            failed: Cell::new(None),
+            warned: Cell::new(None),
             is_reaping: Cell::new(false),
         }
     }
@@ -105,8 +96,13 @@ impl Pool {
         &self.endpoint
     }
 
-    pub(super) fn has_just_failed(&self) -> bool {
-        self.failed.get().is_some_and(|at| at.elapsed() < FAILED)
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether a connection may be at hand, so that none needs to be made.
+    pub(super) fn has_idle(&self) -> bool {
+        !self.idle.borrow().is_empty()
     }
 
     /// A connection to send a request on: a kept one, else a new one.
@@ -191,28 +187,19 @@ impl Pool {
         connected
     }
 
-    /// Remembers whether the server could be reached.
+    /// Tells, once in a while, that the server could not be reached.
     pub(super) fn note<T>(&self, connected: &Result<T, ConnectError>) {
         if let Err(error) = connected
-            && !self.has_just_failed()
+            && self.warned.get().is_none_or(|at| at.elapsed() >= WARN_EVERY)
         {
-            // Once in a while, not once a request: the access log has those.
-            tracing::warn!(server = %self.endpoint, %error, "no connection to server");
+            self.warned.set(Some(Instant::now()));
+            tracing::warn!(server = %self.endpoint, address = %self.address, %error, "no connection to server");
         }
-        self.failed.set(connected.is_err().then(Instant::now));
     }
 
     /// The bytes of a new connection.
     pub(super) async fn dial(&self, deadline: Instant) -> Result<Stream, ConnectError> {
-        let addresses = match &self.addresses {
-            Some(addresses) => addresses.look_up().await?,
-            None => return Err(ConnectError::NoAddress),
-        };
-        let turn = self.address.get();
-        self.address.set(turn.wrapping_add(1));
-        let count = addresses.len();
-        let in_turn = (0..count).map(|i| addresses[(turn + i) % count]);
-        connect::connect(&self.endpoint, in_turn, deadline).await
+        connect::connect(&self.endpoint, std::iter::once(self.address), deadline).await
     }
 
     async fn try_connect(&self, quota: Quota<'_>, deadline: Instant) -> Result<Connection, ConnectError> {
@@ -276,7 +263,14 @@ impl Lease {
             is_good: true,
             keepalive: settings.keepalive,
             max_idle: settings.max_idle,
+            in_flight: None,
         }
+    }
+
+    /// Counts the request that it is for as under way as long as it is.
+    pub(super) fn counting(mut self, in_flight: InFlight) -> Self {
+        self.in_flight = Some(in_flight);
+        self
     }
 
     pub(super) fn is_reused(&self) -> bool {
@@ -293,8 +287,8 @@ impl Lease {
     }
 
     /// Lets the slot go while the connection goes its own way.
-    pub(super) fn into_connection(self) -> Connection {
-        self.connection
+    pub(super) fn into_connection(self) -> (Connection, Option<InFlight>) {
+        (self.connection, self.in_flight)
     }
 
     /// Keeps the connection for others, with a buffer to write heads into. Both messages must have ended.

@@ -17,10 +17,11 @@ use tokio::{
 };
 
 mod reuse;
+mod servers;
 
 use super::*;
 use crate::{
-    config::settings::{Server, Upstream, UpstreamProtocol},
+    config::settings::{Balance, Server, Upstream, UpstreamProtocol},
     policy::normalize::{Host, PathOptions, Target},
     telemetry::metrics::Metrics,
 };
@@ -101,7 +102,7 @@ async fn read_head(stream: &mut TcpStream) -> Option<String> {
     Some(String::from_utf8(head).unwrap())
 }
 
-fn settings(ports: &[u16]) -> Upstream {
+pub(super) fn settings(ports: &[u16]) -> Upstream {
     Upstream {
         name: "app".to_owned(),
         servers: ports
@@ -119,11 +120,30 @@ fn settings(ports: &[u16]) -> Upstream {
         max_idle: 8,
         ca: None,
         tls_name: None,
+        balance: Balance::RoundRobin,
+        retries: 1,
+        retry_budget: 20,
+        ejection: None,
+        slow_start: None,
+        health_check: None,
     }
 }
 
-fn origin(settings: Upstream) -> Origin {
-    Origin::load(Arc::new(settings)).unwrap()
+fn origin(settings: Upstream) -> Arc<Origin> {
+    Arc::new(Origin::load(Arc::new(settings)).unwrap())
+}
+
+/// A server, compiled.
+pub(super) fn endpoint(host: &str, port: u16) -> Arc<Endpoint> {
+    let server = Server::Http {
+        host: host.to_owned(),
+        port,
+    };
+    let settings = Upstream {
+        servers: vec![server],
+        ..settings(&[])
+    };
+    Arc::clone(&origin(settings).servers()[0])
 }
 
 fn get() -> Outgoing {
@@ -183,13 +203,13 @@ fn endless() -> Upload {
     Upload::new(Endless)
 }
 
-async fn send(upstreams: &Upstreams, origin: &Origin, request: Outgoing) -> Result<Forwarded, ForwardError> {
+async fn send(upstreams: &Upstreams, origin: &Arc<Origin>, request: Outgoing) -> Result<Forwarded, ForwardError> {
     send_to(upstreams, origin, "/", request).await
 }
 
 async fn send_to(
     upstreams: &Upstreams,
-    origin: &Origin,
+    origin: &Arc<Origin>,
     target: &str,
     request: Outgoing,
 ) -> Result<Forwarded, ForwardError> {
@@ -605,10 +625,10 @@ async fn pools_are_forgotten_when_nobody_wants_their_server_any_more() {
     let server = RawOrigin::start(&[&[Act::Answer(OK)]]).await;
     let (upstreams, origin) = (Upstreams::default(), origin(settings(&[server.port])));
     text(send(&upstreams, &origin, get()).await.unwrap()).await;
-    upstreams.retain(|_| true);
-    assert_eq!(upstreams.pools.borrow().len(), 1);
-    upstreams.retain(|_| false);
-    assert_eq!(upstreams.pools.borrow().len(), 0);
+    upstreams.retain([&origin].into_iter());
+    assert_eq!(upstreams.connections.borrow().len(), 1);
+    upstreams.retain(std::iter::empty());
+    assert_eq!(upstreams.connections.borrow().len(), 0);
 }
 
 #[tokio::test(flavor = "local")]

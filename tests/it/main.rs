@@ -10,4 +10,5 @@ mod reload;
 mod serving;
 mod telemetry;
 mod tls;
+mod upstreams;
 mod verbs;

@@ -83,7 +83,8 @@ pub struct Metrics {
     decision_duration: Histogram,
     phase_durations: PhaseHistograms,
     tunnels: Gauge,
-    ask_connections: OnceLock<AskConnections>,
+    ask_connections: OnceLock<Ask<ConnectionFigures>>,
+    ask_upstreams: OnceLock<Ask<Vec<UpstreamFigures>>>,
     log_dropped: AtomicU64,
     log_write_errors: AtomicU64,
     messages_dropped: AtomicU64,
@@ -169,12 +170,46 @@ pub struct HandshakeFigures {
     pub resumed_tls13: u64,
 }
 
-/// Asks the server for its figures.
-struct AskConnections(Box<dyn Fn() -> ConnectionFigures + Send + Sync>);
+/// What is known of an upstream's servers, as whoever asks them counts it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UpstreamFigures {
+    /// Its name.
+    pub upstream: String,
+    /// Requests sent once more after a failure.
+    pub retries: u64,
+    /// Requests that were not, because the budget was spent.
+    pub retries_over_budget: u64,
+    /// Its servers, as written.
+    pub servers: Vec<ServerFigures>,
+}
 
-impl std::fmt::Debug for AskConnections {
+/// What is known of one server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerFigures {
+    /// As written.
+    pub server: String,
+    /// How many of its addresses are in each state.
+    pub states: [(&'static str, usize); 4],
+    /// Requests under way.
+    pub in_flight: u64,
+    /// Requests ever given to it.
+    pub requests: u64,
+    /// Requests that it failed.
+    pub failures: u64,
+    /// How often one of its addresses was left out for that.
+    pub ejections: u64,
+    /// Checks that it passed.
+    pub checks_passed: u64,
+    /// Checks that it failed.
+    pub checks_failed: u64,
+}
+
+/// Asks whoever has them for figures.
+struct Ask<T>(Box<dyn Fn() -> T + Send + Sync>);
+
+impl<T> std::fmt::Debug for Ask<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("AskConnections")
+        f.write_str("Ask")
     }
 }
 
@@ -192,6 +227,7 @@ impl Metrics {
             phase_durations: PhaseHistograms::new(workers),
             tunnels: Gauge::new(workers),
             ask_connections: OnceLock::new(),
+            ask_upstreams: OnceLock::new(),
             log_dropped: AtomicU64::new(0),
             log_write_errors: AtomicU64::new(0),
             messages_dropped: AtomicU64::new(0),
@@ -286,12 +322,21 @@ impl Metrics {
     /// Where the figures of connections come from; set once, when the server starts.
     pub fn ask_connections(&self, ask: impl Fn() -> ConnectionFigures + Send + Sync + 'static) {
         // A second server in one process would be a test's; the first one's figures stay.
-        let _first_stays = self.ask_connections.set(AskConnections(Box::new(ask)));
+        let _first_stays = self.ask_connections.set(Ask(Box::new(ask)));
     }
 
     /// The figures of connections; zeros before the server started.
     pub fn connections(&self) -> ConnectionFigures {
         self.ask_connections.get().map(|ask| (ask.0)()).unwrap_or_default()
+    }
+
+    /// Where the figures of upstreams' servers come from; set once, at the start.
+    pub fn ask_upstreams(&self, ask: impl Fn() -> Vec<UpstreamFigures> + Send + Sync + 'static) {
+        let _first_stays = self.ask_upstreams.set(Ask(Box::new(ask)));
+    }
+
+    fn upstreams(&self) -> Vec<UpstreamFigures> {
+        self.ask_upstreams.get().map(|ask| (ask.0)()).unwrap_or_default()
     }
 
     /// Counts a tunnel (WebSocket) as long as the guard lives.

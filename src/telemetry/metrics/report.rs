@@ -3,7 +3,7 @@
 use std::sync::{PoisonError, atomic::Ordering::Relaxed};
 
 use super::{
-    Metrics, Named,
+    Metrics, Named, ServerFigures, UpstreamFigures,
     exposition::{Exposition, Kind},
 };
 use crate::{
@@ -54,6 +54,7 @@ impl Metrics {
         self.render_requests(&named, &mut out);
         render_upstreams(&named, &mut out);
         drop(named);
+        render_servers(&self.upstreams(), &mut out);
         self.render_connections(&mut out);
         self.render_reloads(&mut out);
         self.render_loaded(&mut out);
@@ -270,3 +271,83 @@ fn render_upstreams(named: &Named, out: &mut Exposition) {
         out.histogram(&[("upstream", name)], &meter.duration.distribution());
     }
 }
+
+fn render_servers(upstreams: &[UpstreamFigures], out: &mut Exposition) {
+    out.family(
+        "portcullis_upstream_retries_total",
+        Kind::Counter,
+        "Requests sent to another server after a failure, or not sent because the budget was spent.",
+    );
+    for upstream in upstreams {
+        for (result, count) in [
+            ("sent", upstream.retries),
+            ("over_budget", upstream.retries_over_budget),
+        ] {
+            out.sample(&[("upstream", &upstream.upstream), ("result", result)], count);
+        }
+    }
+    let mut family = |name, kind, help, samples: &dyn Fn(&ServerFigures) -> Vec<(Option<Label>, u64)>| {
+        out.family(name, kind, help);
+        for upstream in upstreams {
+            for server in &upstream.servers {
+                for (label, value) in samples(server) {
+                    let labels = [
+                        ("upstream", upstream.upstream.as_str()),
+                        ("server", server.server.as_str()),
+                    ];
+                    let labels: Vec<_> = labels.into_iter().chain(label).collect();
+                    out.sample(&labels, value);
+                }
+            }
+        }
+    };
+    family(
+        "portcullis_upstream_server_addresses",
+        Kind::Gauge,
+        "Addresses of a server by their state.",
+        &|server| {
+            let states = server.states.iter();
+            states
+                .map(|(state, count)| (Some(("state", *state)), *count as u64))
+                .collect()
+        },
+    );
+    family(
+        "portcullis_upstream_server_requests_in_flight",
+        Kind::Gauge,
+        "Requests that a server has under way.",
+        &|server| vec![(None, server.in_flight)],
+    );
+    family(
+        "portcullis_upstream_server_requests_total",
+        Kind::Counter,
+        "Requests given to a server.",
+        &|server| vec![(None, server.requests)],
+    );
+    family(
+        "portcullis_upstream_server_failures_total",
+        Kind::Counter,
+        "Requests that a server failed: not reached, no answer in time, none that is HTTP.",
+        &|server| vec![(None, server.failures)],
+    );
+    family(
+        "portcullis_upstream_server_ejections_total",
+        Kind::Counter,
+        "Times that an address of a server was left out for failing requests.",
+        &|server| vec![(None, server.ejections)],
+    );
+    family(
+        "portcullis_upstream_server_checks_total",
+        Kind::Counter,
+        "Health checks of a server by result.",
+        &|server| {
+            let (passed, failed) = (server.checks_passed, server.checks_failed);
+            vec![
+                (Some(("result", "passed")), passed),
+                (Some(("result", "failed")), failed),
+            ]
+        },
+    );
+}
+
+type Label = (&'static str, &'static str);

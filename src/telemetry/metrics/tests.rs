@@ -166,3 +166,44 @@ fn the_tiers_of_a_phase_are_one_lap_and_phases_not_reached_are_none() {
         assert!(shown.contains(&sample), "{sample}{shown}");
     }
 }
+
+#[test]
+fn servers_are_shown_with_what_is_known_of_them() {
+    let metrics = Metrics::new(1);
+    metrics.ask_upstreams(|| {
+        vec![UpstreamFigures {
+            upstream: "app".to_owned(),
+            retries: 3,
+            retries_over_budget: 1,
+            servers: vec![ServerFigures {
+                server: "http://a:80".to_owned(),
+                states: [("healthy", 1), ("starting", 0), ("ejected", 2), ("failing_check", 0)],
+                in_flight: 4,
+                requests: 50,
+                failures: 6,
+                ejections: 2,
+                checks_passed: 7,
+                checks_failed: 8,
+            }],
+        }]
+    });
+    let mut shown = lines(&metrics, "portcullis_upstream_retries_total");
+    shown.extend(lines(&metrics, "portcullis_upstream_server_"));
+    assert_eq!(
+        shown,
+        [
+            r#"portcullis_upstream_retries_total{upstream="app",result="sent"} 3"#,
+            r#"portcullis_upstream_retries_total{upstream="app",result="over_budget"} 1"#,
+            r#"portcullis_upstream_server_addresses{upstream="app",server="http://a:80",state="healthy"} 1"#,
+            r#"portcullis_upstream_server_addresses{upstream="app",server="http://a:80",state="starting"} 0"#,
+            r#"portcullis_upstream_server_addresses{upstream="app",server="http://a:80",state="ejected"} 2"#,
+            r#"portcullis_upstream_server_addresses{upstream="app",server="http://a:80",state="failing_check"} 0"#,
+            r#"portcullis_upstream_server_requests_in_flight{upstream="app",server="http://a:80"} 4"#,
+            r#"portcullis_upstream_server_requests_total{upstream="app",server="http://a:80"} 50"#,
+            r#"portcullis_upstream_server_failures_total{upstream="app",server="http://a:80"} 6"#,
+            r#"portcullis_upstream_server_ejections_total{upstream="app",server="http://a:80"} 2"#,
+            r#"portcullis_upstream_server_checks_total{upstream="app",server="http://a:80",result="passed"} 7"#,
+            r#"portcullis_upstream_server_checks_total{upstream="app",server="http://a:80",result="failed"} 8"#,
+        ]
+    );
+}

@@ -29,6 +29,7 @@ use crate::{
         Quota,
         connect::Stream,
         error::{ConnectError, ForwardError},
+        health::InFlight,
         origin::Endpoint,
         pool::{Pool, Slot},
     },
@@ -106,6 +107,8 @@ struct Life {
 pub(in crate::upstream) struct Place {
     connection: Rc<Connection>,
     slot: Slot,
+    /// Counts the request as under way, until its answer has ended.
+    in_flight: Option<InFlight>,
 }
 
 impl Connections {
@@ -355,7 +358,17 @@ impl Life {
 impl Place {
     fn take(connection: Rc<Connection>, slot: Slot) -> Self {
         connection.life.begin();
-        Self { connection, slot }
+        Self {
+            connection,
+            slot,
+            in_flight: None,
+        }
+    }
+
+    /// With the count of its server's requests under way.
+    pub(in crate::upstream) fn counting(mut self, in_flight: InFlight) -> Self {
+        self.in_flight = Some(in_flight);
+        self
     }
 
     pub(super) fn sender(&self) -> client::SendRequest<Bytes> {
@@ -565,6 +578,12 @@ mod tests {
             max_idle: 8,
             ca: None,
             tls_name: None,
+            balance: crate::config::settings::Balance::RoundRobin,
+            retries: 1,
+            retry_budget: 20,
+            ejection: None,
+            slow_start: None,
+            health_check: None,
         }
     }
 
@@ -600,7 +619,12 @@ mod tests {
     /// A pool with one connection to the server, driven by these times.
     async fn connected(settings: &Upstream, times: Times) -> Rc<Pool> {
         let origin = Origin::load(Arc::new(settings.clone())).unwrap();
-        let pool = Rc::new(Pool::new(Arc::clone(&origin.servers()[0]), Rc::default()));
+        let server = &origin.servers()[0];
+        let Server::Http { port, .. } = *server.server() else {
+            panic!("it speaks no TLS");
+        };
+        let address = ([127, 0, 0, 1], port).into();
+        let pool = Rc::new(Pool::new(Arc::clone(server), address, Rc::default()));
         let opening = Opening::begin(&pool, Instant::now() + LONG).await.unwrap();
         pool.http2.opened(Ok(opening.drive(Rc::downgrade(&pool), times, None)));
         pool

@@ -15,7 +15,7 @@ mod talk;
 
 pub(super) use self::{
     call::{Call, Failed},
-    connection::Connections,
+    connection::{Connections, Place},
     response::ResponseBody,
 };
 

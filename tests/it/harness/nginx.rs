@@ -35,32 +35,23 @@ impl Nginx {
             configuration(server, folder.path(), address),
         )
         .expect("written");
-        let mut process = Command::new(program())
-            .arg("-p")
-            .arg(folder.path())
-            .arg("-c")
-            .arg(folder.path().join("nginx.conf"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("nginx runs");
-        let deadline = Instant::now() + PATIENCE;
-        while TcpStream::connect(address).is_err() {
-            let ended = process.try_wait().expect("it was started");
-            let log = || fs::read_to_string(folder.path().join("error.log")).unwrap_or_default();
-            assert!(
-                ended.is_none() && Instant::now() < deadline,
-                "nginx did not start: {}",
-                log()
-            );
-            thread::yield_now();
-        }
+        let process = run(folder.path(), address);
         Self {
             folder,
             address,
             process,
         }
+    }
+
+    /// Kills it: connections break as they are.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().expect("it runs");
+        self.process.wait().expect("it was started");
+    }
+
+    /// Starts it again where it was, after it was killed.
+    pub(crate) fn restart(&mut self) {
+        self.process = run(self.folder.path(), self.address);
     }
 
     /// Where it listens.
@@ -90,6 +81,32 @@ impl Drop for Nginx {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// Runs it, and waits until it listens.
+fn run(folder: &Path, address: SocketAddr) -> Child {
+    let mut process = Command::new(program())
+        .arg("-p")
+        .arg(folder)
+        .arg("-c")
+        .arg(folder.join("nginx.conf"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("nginx runs");
+    let deadline = Instant::now() + PATIENCE;
+    while TcpStream::connect(address).is_err() {
+        let ended = process.try_wait().expect("it was started");
+        let log = || fs::read_to_string(folder.join("error.log")).unwrap_or_default();
+        assert!(
+            ended.is_none() && Instant::now() < deadline,
+            "nginx did not start: {}",
+            log()
+        );
+        thread::yield_now();
+    }
+    process
 }
 
 fn program() -> &'static str {
