@@ -286,7 +286,7 @@ fn render_servers(upstreams: &[UpstreamFigures], out: &mut Exposition) {
             out.sample(&[("upstream", &upstream.upstream), ("result", result)], count);
         }
     }
-    let mut family = |name, kind, help, samples: &dyn Fn(&ServerFigures) -> Vec<(Option<Label>, u64)>| {
+    let mut family = |name, kind, help, samples: Samples<'_>| {
         out.family(name, kind, help);
         for upstream in upstreams {
             for server in &upstream.servers {
@@ -351,3 +351,5 @@ fn render_servers(upstreams: &[UpstreamFigures], out: &mut Exposition) {
 }
 
 type Label = (&'static str, &'static str);
+/// A server's samples of a family.
+type Samples<'s> = &'s dyn Fn(&ServerFigures) -> Vec<(Option<Label>, u64)>;
