@@ -27,7 +27,7 @@ pub(super) struct Activity {
     head_since: AtomicU64,
     http2: AtomicBool,
     tunnel: AtomicBool,
-    /// What was read ends within a head, which began behind another request.
+    /// What was read ends within a head.
     within_head: AtomicBool,
     /// A request's body was given up before its end: the client may still be sending it.
     pub(super) unread: Arc<AtomicBool>,
@@ -121,6 +121,15 @@ impl Activity {
         self.tunnel.load(Ordering::Relaxed)
     }
 
+    /// Whether a client of a draining server learns in good order that the connection ends: by the answer that it waits for;
+    /// over HTTP/2 by GOAWAY, which loses none of its requests, but may fail it when it has not even made one.
+    pub(super) fn can_be_told(&self) -> bool {
+        match self.kind() {
+            HttpKind::Http1 => self.is_busy(),
+            HttpKind::Http2 => self.had_request.load(Ordering::Relaxed),
+        }
+    }
+
     pub(super) fn is_busy(&self) -> bool {
         self.in_flight.load(Ordering::Relaxed) > 0
     }
@@ -143,6 +152,11 @@ impl Activity {
     /// Whether the client has begun an HTTP/1 head and not ended it: there is nothing to end in good order then.
     pub(super) fn is_within_head(&self) -> bool {
         self.kind() == HttpKind::Http1 && !self.is_busy() && self.head_since.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether part of a head has been read, and none of the rest.
+    pub(super) fn has_begun_head(&self) -> bool {
+        !self.is_busy() && self.within_head.load(Ordering::Relaxed)
     }
 
     /// Until when the tail of a response may still be on its way, after a pause of `grace` as well: a connection that is

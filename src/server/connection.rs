@@ -45,6 +45,11 @@ use crate::{
 /// How long a connection that was told to close may take to do so when nothing is under way on it.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
+/// While draining: how long a connection may wait for one more request. A client cannot know that its request and our closing
+/// cross each other on the way, and would take that for a failure; the answer to its next request tells it. One that is
+/// silent for longer notices the end before it asks again.
+const LAST_REQUEST: Duration = Duration::from_secs(2);
+
 /// Bytes of an HTTP/1.1 connection that wait to be parsed, and to be written, at most: bounds what a client that does not
 /// read makes us hold.
 const H1_BUFFER: usize = 128 * 1024;
@@ -225,20 +230,25 @@ impl<G: Gate> Connection<G> {
         let mut phase_changed = pin!(self.worker.phase_changed.notified());
         let mut clock = pin!(tokio::time::sleep_until(self.next_look()));
         let mut closing = false;
+        let mut last_request = None;
         std::future::poll_fn(|cx| {
             loop {
                 // Before the connection, so that the answer it is about to write says that it is the last.
                 if !closing && !self.worker.phase().is_serving() {
-                    closing = true;
-                    connection.as_mut().close();
-                    clock.as_mut().reset(Instant::now() + CLOSE_GRACE);
+                    if self.activity.can_be_told() {
+                        closing = true;
+                        connection.as_mut().close();
+                        clock.as_mut().reset(Instant::now() + CLOSE_GRACE);
+                    } else {
+                        last_request.get_or_insert_with(|| Instant::now() + LAST_REQUEST);
+                    }
                 }
                 if let Poll::Ready(result) = connection.as_mut().poll(cx) {
                     return Poll::Ready(Ended::ByHttp(result));
                 }
                 // Registers this task's waker; once notified it stays ready.
                 let _ = phase_changed.as_mut().poll(cx);
-                let deadline = self.activity.deadline(&self.limits);
+                let deadline = self.deadline(last_request);
                 if let Some(sooner) = deadline.filter(|deadline| !closing && *deadline < clock.deadline()) {
                     clock.as_mut().reset(sooner);
                 }
@@ -266,6 +276,15 @@ impl<G: Gate> Connection<G> {
             }
         })
         .await
+    }
+
+    /// Until when the connection may stay as it is. A head that has begun may be ended also while draining.
+    fn deadline(&self, last_request: Option<Instant>) -> Option<Instant> {
+        let deadline = self.activity.deadline(&self.limits);
+        match last_request {
+            Some(last) if !self.activity.has_begun_head() => deadline.map(|deadline| deadline.min(last)),
+            Some(_) | None => deadline,
+        }
     }
 
     /// When to look at the connection's deadline: at it, or while a request is under way as soon as the next could pass.
