@@ -9,4 +9,5 @@ mod records;
 mod reload;
 mod serving;
 mod telemetry;
+mod upgrade;
 mod verbs;
