@@ -25,10 +25,11 @@
 //! | [`geo`] | where an address is |
 //! | [`telemetry`], [`admin`] | access records, metrics, messages; health and the admin socket |
 //! | [`cli`] | the command line, one file a verb |
+//! | [`http1`] | HTTP/1.1's heads, chunks and trailers, whichever side sends them |
 //! | [`represent`] | which media type a client is given, and how values are escaped in it |
 //!
 //! Arrows point one way: `main → cli → server → gateway → snapshot → config → upstream, geo, tls → policy`. `telemetry`,
-//! `handover` and `represent` are leaves; [`config::settings`] and `policy`'s types are plain values that everyone may name. `policy` uses nothing of ours, and no
+//! `handover`, `http1` and `represent` are leaves; [`config::settings`] and `policy`'s types are plain values that everyone may name. `policy` uses nothing of ours, and no
 //! tokio, hyper, file or clock. Live state (`snapshot`) names the gateway's compiled parts (sites, answers), which the
 //! gateway reads back through it: the one place where two modules know each other.
 //!
@@ -55,6 +56,7 @@ pub mod config;
 pub mod gateway;
 pub mod geo;
 pub mod handover;
+pub mod http1;
 pub mod policy;
 pub mod reload;
 pub mod represent;

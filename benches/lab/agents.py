@@ -1,7 +1,8 @@
 """Real user agents and patterns of crawlers, taken from published packages and never kept here.
 
 Runs in the virtual environment that benches/run fills, so that nothing else depends on those packages; writes a folder:
-rules.toml (a [[user_agent]] rule a pattern), patterns.json, browsers.txt, real.txt, load.txt and sources.json.
+rules.toml (a [[user_agent]] rule a pattern), patterns.json, browsers.txt, real.txt, base.txt (browsers that no pattern
+matches), load.txt (those with their version numbers varied) and sources.json.
 """
 
 import argparse
@@ -16,7 +17,8 @@ PATTERNS = 2000
 BROWSERS = 20
 REAL_CRAWLERS, REAL_BROWSERS = 400, 100
 # HAProxy caches what its patterns said of 10,000 strings: more than that must come along.
-LOAD = 20_000
+LOAD, BASE = 20_000, 500
+VERSION = r"(Chrome|CriOS|Edg|Firefox|FxiOS|GSA|OPR|Version)/(\d+)[\d.]*"
 PACKAGES = ("crawler-user-agents", "crawlerdetect", "fake-useragent")
 
 
@@ -102,17 +104,19 @@ def write(folder, patterns, browsers, real, dice):
     (folder / "patterns.json").write_text(json.dumps(patterns))
     lines(folder / "browsers.txt", browsers[:BROWSERS])
     lines(folder / "real.txt", real)
-    lines(folder / "load.txt", varied(browsers, dice))
+    base = [string for string in browsers if re.search(VERSION, string)][:BASE]
+    lines(folder / "base.txt", base)
+    lines(folder / "load.txt", varied(base, dice))
 
 
-def varied(browsers, dice):
-    """Browsers' strings in as many versions as it takes."""
+def varied(base, dice):
+    """Every string in as many versions as it takes."""
     found = {}
     while len(found) < LOAD:
-        build = f".0.{dice.randrange(7000)}.{dice.randrange(200)}"
-        string = re.sub(r"(Chrome|CriOS|Edg|Firefox|FxiOS|GSA|OPR|Version)/(\d+)[\d.]*", rf"\1/\2{build}", dice.choice(browsers))
-        found[string] = None
-    return list(found)
+        for string in base:
+            build = f".0.{dice.randrange(7000)}.{dice.randrange(200)}"
+            found[re.sub(VERSION, rf"\1/\2{build}", string)] = None
+    return dice.sample(list(found), LOAD)
 
 
 def lines(path, strings):

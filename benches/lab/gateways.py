@@ -10,36 +10,19 @@ import json
 import pathlib
 import random
 import re
-import subprocess
 import sys
 import urllib.error
 import urllib.request
 
-from lab.contestants import BODY, LOAD_ADDRESS, Haproxy, Lab, Nginx, Portcullis
+from lab import rules, traffic
+from lab.contestants import BODY, Haproxy, Lab, Nginx, Portcullis
 from lab.rows import AT_MOST, BELOW, Row, Target, ratio
+from lab.traffic import FOREIGN, HOST, IMAGE, PAGE
 
-RULES, LISTED, AGENT_PATTERNS = 10_000, 100_000, 300
-HOST = "www.example.com"
+RULES, LISTED = 10_000, 100_000
 CPU_WITH_RULES = "CPU per allowed request, with the rules"
 FIXTURES = pathlib.Path(__file__).parents[2] / "tests/fixtures/geo"
-PAGE = {
-    "accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
-    "accept-encoding": "gzip, deflate, br, zstd",
-    "accept-language": "de-DE,de;q=0.9,en-US;q=0.8,en;q=0.7",
-    "cache-control": "max-age=0",
-    "priority": "u=0, i",
-    "referer": f"https://{HOST}/products?category=lamps",
-    "sec-fetch-dest": "document",
-    "sec-fetch-mode": "navigate",
-    "sec-fetch-site": "same-origin",
-    "upgrade-insecure-requests": "1",
-}
-IMAGE = {"accept": "image/avif,image/webp,*/*;q=0.8", "sec-fetch-dest": "image", "sec-fetch-mode": "no-cors"}
-FOREIGN = {"referer": "https://evil.example/", "sec-fetch-site": "cross-site"}
 SETTINGS = f"""
-[client_ip]
-trusted_proxies = ["{LOAD_ADDRESS}"]
-
 [geoip]
 country = "builtin"
 asn = "{FIXTURES}/asn.mmdb"
@@ -81,9 +64,8 @@ class Inputs:
         self.folder = lab.folder / "inputs"
         tools.write(RULES, LISTED // 2, LISTED // 2, self.folder)
         self.mixed = absolute_list((self.folder / "rules.toml").read_text(), self.folder)
-        patterns = json.loads((tools.agents / "patterns.json").read_text())
-        self.patterns = [pattern for pattern in patterns if is_plain(pattern[0])][:AGENT_PATTERNS]
-        configuration = Portcullis(lab, "inputs-check", 27140, self.mixed, SETTINGS)
+        self.patterns = traffic.patterns(tools.agents)
+        configuration = Portcullis(lab, "inputs-check", rules.RuleSet("mixed", self.mixed, settings=SETTINGS))
         configuration.command()
         clients = tools.clients(LISTED // 2, LISTED // 2, 20_000, configuration.folder / "portcullis.toml")
         self.allowed_clients, self.refused_clients = clients["allowed"], clients["refused"]
@@ -101,116 +83,32 @@ class Inputs:
         with path.open("wb") as out:
             for number, agent in enumerate(self.browsers):
                 client = dice.choice(clients or self.allowed_clients)
-                head = image(dice) if number % 5 == 4 else page(dice)
-                out.write(as_sent(*head, agent + suffix, client).encode())
+                target, headers, cookie = traffic.image(dice) if number % 5 == 4 else traffic.page(dice)
+                lines = {"host": HOST, "user-agent": agent + suffix, **headers, "cookie": cookie, "x-forwarded-for": client}
+                out.write(traffic.as_sent(target, lines).encode())
         return Load(name, path, refused)
-
-    def nginx_patterns(self):
-        escaped = (re.escape(text).replace("/", "\\/") if literal else text for text, literal in self.patterns)
-        return "".join(f'"~*{text}" 1;\n' for text in escaped)
 
 
 def absolute_list(rules, folder):
     return rules.replace('file = "blocked.txt"', f'file = "{folder}/blocked.txt"')
 
 
-def is_plain(text):
-    """Written the same in every contestant's file."""
-    return not re.search(r'["\\]["\\trn]|"|^\s|\s$|^#|\\s|\\S', text)
-
-
-def page(dice):
-    target = f"/products/lamps/desk-lamp-{dice.randrange(10_000)}?color=black&size=m&page={dice.randrange(50)}"
-    return target, PAGE, f"session={dice.randrange(16**20):020x}; theme=dark; consent=necessary%2Cstatistics; cart=18"
-
-
-def image(dice):
-    return f"/media/lamps/{dice.randrange(10_000)}.jpg", PAGE | IMAGE, f"session={dice.randrange(16**20):020x}; theme=dark"
-
-
-def as_sent(target, headers, cookie, agent, client):
-    lines = {"host": HOST, "user-agent": agent, **headers, "cookie": cookie, "x-forwarded-for": client}
-    return f"GET {target} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items()) + "\r\n"
-
-
 def field(lab, inputs):
     """Each gateway without rules and with the same filters; Portcullis with mixed rules too."""
-    frontend = f"http-request set-src req.hdr(x-forwarded-for) if {{ src {LOAD_ADDRESS} }}"
-    real_ip = f"set_real_ip_from {LOAD_ADDRESS}; real_ip_header X-Forwarded-For;"
+    files = rules.Files(lab.folder / "rule-files", traffic.Countries())
+    bare = dataclasses.replace(rules.none(), settings=SETTINGS)
+    mixed = rules.RuleSet("mixed", inputs.mixed, settings=SETTINGS)
+    filters = files.filters("filters", inputs.folder / "blocked.txt", inputs.patterns)
+    filters.settings = SETTINGS
     return [
-        Portcullis(lab, "portcullis", 27110, settings=SETTINGS),
-        Portcullis(lab, "portcullis, mixed rules", 27112, inputs.mixed, SETTINGS),
-        Portcullis(lab, "portcullis, filters", 27114, portcullis_filters(inputs), SETTINGS),
-        Nginx(lab, "nginx", 27120, real_ip),
-        Nginx(lab, "nginx, filters", 27122, *nginx_filters(inputs, real_ip)),
-        Haproxy(lab, "haproxy", 27130, frontend),
-        Haproxy(lab, "haproxy, filters", 27132, haproxy_filters(inputs, frontend)),
+        Portcullis(lab, "portcullis", bare),
+        Portcullis(lab, "portcullis, mixed rules", mixed),
+        Portcullis(lab, "portcullis, filters", filters),
+        Nginx(lab, "nginx", bare),
+        Nginx(lab, "nginx, filters", filters),
+        Haproxy(lab, "haproxy", bare),
+        Haproxy(lab, "haproxy, filters", filters),
     ]
-
-
-def portcullis_filters(inputs):
-    # A JSON string is a TOML one too.
-    texts = json.dumps([text for text, literal in inputs.patterns if literal])
-    regexes = json.dumps([f"(?i){text}" for text, literal in inputs.patterns if not literal])
-    return f"""
-[list.blocked]
-kind = "ip"
-file = "{inputs.folder}/blocked.txt"
-
-[[ip_access]]
-id = "listed"
-action = "block"
-ip = ["$blocked"]
-
-[[user_agent]]
-id = "agents"
-action = "block"
-contains = {texts}
-matches = {regexes}
-
-[[hotlink]]
-id = "images"
-extensions = ["jpg", "png"]
-"""
-
-
-def nginx_filters(inputs, real_ip):
-    networks = inputs.folder / "nginx-geo.conf"
-    networks.write_text("".join(f"{line} 1;\n" for line in (inputs.folder / "blocked.txt").read_text().splitlines()))
-    http = f"""
-    {real_ip}
-    map_hash_max_size 8192;
-    geo $blocked {{ default 0; include "{networks}"; }}
-    map $http_user_agent $bad_agent {{ default 0; {inputs.nginx_patterns()} }}
-"""
-    checks = "if ($blocked) { return 403; } if ($bad_agent) { return 403; }"
-    locations = f"""
-        location ~ \\.(jpg|png)$ {{
-            {checks}
-            valid_referers none {HOST};
-            if ($invalid_referer) {{ return 403; }}
-            proxy_pass http://origin;
-        }}
-"""
-    return http, checks, locations
-
-
-def haproxy_filters(inputs, frontend):
-    for name, wanted in (("texts", True), ("regexes", False)):
-        chosen = (text for text, literal in inputs.patterns if literal == wanted)
-        (inputs.folder / name).write_text("".join(text + "\n" for text in chosen))
-    return f"""
-    {frontend}
-    acl blocked src -f {inputs.folder}/blocked.txt
-    acl agent req.hdr(user-agent) -m sub -i -f {inputs.folder}/texts
-    acl agent req.hdr(user-agent) -m reg -i -f {inputs.folder}/regexes
-    acl image path_end .jpg .png
-    acl own req.hdr(referer) -m beg https://{HOST}/
-    acl referred req.hdr(referer) -m found
-    http-request deny if blocked
-    http-request deny if agent
-    http-request deny if image referred !own
-"""
 
 
 def check_answers(contestants, inputs):
@@ -265,16 +163,17 @@ def run_rounds(lab, contestants, inputs, options):
 def send(lab, load, contestant, seconds):
     """µs of the contestant's CPU a request."""
     script = pathlib.Path(__file__).with_name("requests.lua")
-    command = ["taskset", "-c", lab.load_core, "wrk", "-t", "1", "-c", "64", "-d", f"{seconds}s", "--timeout", "30s", "-s", script,
+    command = ["wrk", "-t", "1", "-c", "64", "-d", f"{seconds}s", "--timeout", "30s", "-s", script,
                f"http://127.0.0.1:{contestant.plain}/", "--", load.path]
+    contestant.forget_log()
     before = contestant.cpu_seconds()
-    result = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60)
+    out, messages = lab.run(command, seconds, seconds + 60)
     spent = contestant.cpu_seconds() - before
-    found = re.search(r"^RESULT (.*)$", result.stdout, re.MULTILINE)
+    found = re.search(r"^RESULT (.*)$", out, re.MULTILINE)
     answers = json.loads(found[1]) if found else {}
     right = found and answers["failed"] == 0 and answers["refused"] == (answers["requests"] if load.refused else 0)
     if not right or not answers["requests"]:
-        sys.exit(f"{contestant.name}, {load.name}: wrong answers\n{result.stdout}{result.stderr}")
+        sys.exit(f"{contestant.name}, {load.name}: wrong answers\n{out}{messages}")
     return spent / answers["requests"] * 1e6
 
 
@@ -297,7 +196,7 @@ def mixed_rows(rounds):
 
 
 def filter_rows(rounds, memory):
-    part = f"8. side by side: {LISTED:,} networks, {AGENT_PATTERNS} user agents, referers"
+    part = f"8. side by side: {LISTED:,} networks, {traffic.AGENT_PATTERNS} user agents, referers"
     found = []
     for name in ("portcullis", "nginx", "haproxy"):
         bare, filtered = rounds["allowed", name], rounds["allowed", f"{name}, filters"]

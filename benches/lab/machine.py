@@ -1,10 +1,13 @@
 """The machine: its cores, what it is, and the kernel's accounting of CPU time and memory."""
 
+import dataclasses
 import os
 import pathlib
 import platform
 import re
+import resource
 import sys
+import time
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -30,14 +33,46 @@ def description():
     }
 
 
-def cpu_seconds(pid):
-    """User and system time of a process and its living children."""
-    return sum(process_cpu(each) for each in tree(pid))
+@dataclasses.dataclass(frozen=True)
+class Cpu:
+    """Seconds. The total is the scheduler's, exact; how it divides into user and system is what its ticks met."""
+
+    total: float
+    user: float
+    system: float
+
+    def __sub__(self, other):
+        return Cpu(self.total - other.total, self.user - other.user, self.system - other.system)
+
+    def split(self):
+        """User and system, which together are the total."""
+        ticks = self.user + self.system
+        user = self.total * self.user / ticks if ticks else self.total
+        return user, self.total - user
+
+
+def cpu(pid):
+    """Of a process and its children: all their threads, and those that ended."""
+    spent = [process_cpu(each) for each in tree(pid)]
+    return Cpu(*(sum(getattr(each, name) for each in spent) for name in ("total", "user", "system")))
+
+
+def process_cpu(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    user, system, ended_user, ended_system = (int(each) / TICKS for each in fields[11:15])
+    # The clock of another process, as clock_getcpuclockid(3) makes it.
+    return Cpu(time.clock_gettime((~pid << 3) | 2) + ended_user + ended_system, user + ended_user, system + ended_system)
 
 
 def resident_kib(pid):
     """Memory of a process and its living children; what they share counts for each."""
     found = (re.search(r"^VmRSS:\s*(\d+)", pathlib.Path(f"/proc/{each}/status").read_text(), re.MULTILINE) for each in tree(pid))
+    return sum(int(match[1]) for match in found if match)
+
+
+def proportional_kib(pid):
+    """Memory of a process and its living children; what they share counts once."""
+    found = (re.search(r"^Pss:\s*(\d+)", pathlib.Path(f"/proc/{each}/smaps_rollup").read_text(), re.MULTILINE) for each in tree(pid))
     return sum(int(match[1]) for match in found if match)
 
 
@@ -49,6 +84,15 @@ def tree(pid):
     return found
 
 
-def process_cpu(pid):
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+def allow_open_files(wanted):
+    """Raises the limit as far as it may; says what it is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+            return wanted
+        except (ValueError, PermissionError):
+            wanted = hard
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return max(soft, wanted)

@@ -16,10 +16,11 @@ function request()
   return requests[math.random(#requests)]
 end
 
-function done(summary)
+function done(summary, latency)
   local errors = summary.errors
   print(string.format(
-    'RESULT {"requests": %d, "microseconds": %d, "refused": %d, "failed": %d}',
-    summary.requests, summary.duration, errors.status, errors.connect + errors.read + errors.write + errors.timeout
+    'RESULT {"requests": %d, "seconds": %f, "bytes": %.0f, "refused": %d, "failed": %d, "p50_us": %.0f, "p99_us": %.0f}',
+    summary.requests, summary.duration / 1e6, summary.bytes, errors.status,
+    errors.connect + errors.read + errors.write + errors.timeout, latency:percentile(50), latency:percentile(99)
   ))
 end

@@ -22,7 +22,7 @@ class Target:
 
 @dataclasses.dataclass
 class Row:
-    """One figure: the median of its rounds, unless `value` says otherwise."""
+    """One figure: the median of its rounds, unless `value` says otherwise. Without any it is missing, and a target missed."""
 
     part: str
     measure: str
@@ -30,29 +30,34 @@ class Row:
     rounds: list[float]
     target: Target | None = None
     value: float | None = None
+    # Of a ratio: to whom.
+    against: str | None = None
 
     def __post_init__(self):
-        if self.value is None:
+        if self.value is None and self.rounds:
             self.value = statistics.median(self.rounds)
 
     @property
     def holds(self):
-        return None if self.target is None else self.target.holds(self.value)
+        if self.target is None:
+            return None
+        return self.value is not None and self.target.holds(self.value)
 
     def as_json(self):
         low, _, high = quartiles(self.rounds)
         return {
             "measure": f"{self.part}: {self.measure}", "value": self.value, "unit": self.unit,
             "target": str(self.target) if self.target else None, "holds": self.holds,
-            "min": min(self.rounds), "lower_quartile": low, "upper_quartile": high, "max": max(self.rounds),
-            "rounds": self.rounds,
+            "min": min(self.rounds, default=None), "lower_quartile": low, "upper_quartile": high,
+            "max": max(self.rounds, default=None), "rounds": self.rounds, "against": self.against,
         }
 
     def cells(self):
         low, _, high = quartiles(self.rounds)
         spread = f"{figure(low)} to {figure(high)}" if len(self.rounds) > 1 else ""
         holds = {None: "", True: "yes", False: "NO"}[self.holds]
-        return [self.measure, figure(self.value), self.unit, spread, str(self.target or ""), holds]
+        measure = f"{self.measure}, to {self.against}" if self.against else self.measure
+        return [measure, figure(self.value), self.unit, spread, str(self.target or ""), holds]
 
 
 HEADINGS = ["measure", "median", "unit", "middle half", "target", "holds"]
@@ -68,11 +73,15 @@ def difference(part, measure, unit, over, under, target=None):
 
 
 def quartiles(rounds):
+    if not rounds:
+        return [None] * 3
     return statistics.quantiles(rounds, n=4, method="inclusive") if len(rounds) > 1 else [rounds[0]] * 3
 
 
 def figure(value):
     """Three significant digits, and no fewer than the integer part."""
+    if value is None:
+        return "missing"
     if value == int(value):
         return f"{int(value):,}"
     digits = max(0, 2 - len(str(int(abs(value)))) + 1) if abs(value) >= 1 else 3

@@ -14,7 +14,7 @@ use crate::policy::{
 /// What holds unless `[limits]` says otherwise.
 pub(super) const DEFAULTS: Limits = Limits {
     header_bytes: 64 << 10,
-    header_count: 100,
+    header_count: 90,
     target_bytes: 16 << 10,
     body_bytes: None,
     header_timeout: Duration::from_secs(15),

@@ -12,9 +12,8 @@ use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
-use super::{headers::remove_hop_by_hop_of_response, upload::UploadedBytes};
+use super::{headers::remove_hop_by_hop_of_response, terms::ServedSite, upload::UploadedBytes};
 use crate::{
-    config::settings::Upstream,
     policy::decision::Reason,
     telemetry::access::{Ending, Pending, ResponseRecord, UpstreamRecord},
     upstream::{OriginBody, OriginBodyError, origin::Endpoint},
@@ -29,7 +28,8 @@ pub(super) struct OpenRecord {
     pub(super) failure: Option<Reason>,
     pub(super) uploaded: UploadedBytes,
     pub(super) downloaded: u64,
-    pub(super) upstream: Option<Arc<Upstream>>,
+    /// The site whose upstream was asked.
+    pub(super) asked: Option<ServedSite>,
     pub(super) upstream_took: Option<Duration>,
     /// The server that answered.
     pub(super) server: Option<Arc<Endpoint>>,
@@ -43,7 +43,7 @@ impl OpenRecord {
             failure: None,
             uploaded: UploadedBytes::default(),
             downloaded: 0,
-            upstream: None,
+            asked: None,
             upstream_took: None,
             server: None,
         }
@@ -57,9 +57,9 @@ impl OpenRecord {
             failure: self.failure,
             request_bytes: self.uploaded.total(),
             response_bytes: self.downloaded,
-            upstream: self.upstream.as_ref().map(|upstream| UpstreamRecord {
-                name: &upstream.name,
-                server: self.server.as_deref().map(|server| server as _),
+            upstream: self.asked.as_ref().map(|site| UpstreamRecord {
+                name: &site.origin.settings().name,
+                server: self.server.as_deref().map(Endpoint::as_str),
                 took: self.upstream_took,
             }),
             ending,
@@ -184,6 +184,7 @@ impl Body for AnswerBody {
             Poll::Ready(Some(Err(AnswerError::Origin(OriginBodyError::Silent) | AnswerError::TotalTimeout))) => {
                 self.end(Ending::TimedOut);
             }
+            Poll::Ready(Some(Err(AnswerError::Origin(OriginBodyError::Upload(_))))) => self.end(Ending::ClientGone),
             Poll::Ready(None) => self.end(Ending::Complete),
         }
         polled

@@ -1,7 +1,7 @@
 //! What the server tells the gateway: the facts of a connection, and a request's body as it comes off the wire.
 
 use std::{
-    net::SocketAddr,
+    fmt, io,
     pin::Pin,
     sync::{
         Arc,
@@ -13,11 +13,16 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::oneshot,
+    time::{Instant, Sleep},
+};
 
 use crate::{
     config::settings::{Listener, TlsVersion},
     gateway::pace::Pace,
+    http1::Malformed,
     policy::{
         client::{Peer, SourceAddr},
         normalize::HostName,
@@ -31,8 +36,6 @@ pub struct ConnectionFacts {
     pub peer: Peer,
     /// The PROXY header's address, else the peer's.
     pub source: SourceAddr,
-    /// Our end of the socket.
-    pub local: SocketAddr,
     /// The listener that accepted it, with the port actually bound.
     pub listener: Arc<Listener>,
     /// What the handshake agreed on; `None` for a plain connection.
@@ -57,6 +60,88 @@ pub struct Close;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WireFault(pub &'static str);
 
+/// The bytes of a client's connection that has switched protocols.
+pub struct Upgraded {
+    early: Bytes,
+    stream: Box<dyn Duplex>,
+}
+
+/// A stream both ways.
+trait Duplex: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Duplex for S {}
+
+impl Upgraded {
+    /// A stream, of which `early` was read already.
+    pub fn new(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, early: Bytes) -> Self {
+        let stream = Box::new(stream);
+        Self { early, stream }
+    }
+}
+
+impl fmt::Debug for Upgraded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upgraded")
+            .field("early", &self.early.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl AsyncRead for Upgraded {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.early.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buffer);
+        }
+        let length = self.early.len().min(buffer.remaining());
+        buffer.put_slice(&self.early.split_to(length));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Upgraded {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// The server's end of a connection that may switch protocols.
+#[derive(Debug)]
+pub struct Switching(oneshot::Sender<Upgraded>);
+
+/// The gate's end: gives the bytes once the 101 was written. Fails when the client left before.
+#[derive(Debug)]
+pub struct Switched(oneshot::Receiver<Upgraded>);
+
+impl Switching {
+    /// Both ends.
+    pub fn pair() -> (Self, Switched) {
+        let (sender, receiver) = oneshot::channel();
+        (Self(sender), Switched(receiver))
+    }
+
+    /// The connection speaks another protocol from here.
+    pub fn switch(self, upgraded: Upgraded) {
+        // Nobody waits any more: the tunnel was given up, and the connection closes.
+        drop(self.0.send(upgraded));
+    }
+}
+
+impl Future for Switched {
+    type Output = Option<Upgraded>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Upgraded>> {
+        Pin::new(&mut self.0).poll(cx).map(Result::ok)
+    }
+}
+
 /// A request's body on its way from the client.
 ///
 /// Fails when the client is slower than `limits.min_rate`: time counts only while someone waits for the client's bytes,
@@ -69,12 +154,34 @@ pub struct RequestBody {
     waiting_since: Option<Instant>,
     ended: bool,
     unread: Arc<AtomicBool>,
+    switched: Option<Switched>,
 }
 
-#[derive(Debug)]
 enum Source {
-    Wire(Incoming),
+    Http2(Incoming),
+    Http1(Pin<Box<dyn Body<Data = Bytes, Error = BodyFault>>>),
     Whole(Option<Bytes>),
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http2(_) => "Http2",
+            Self::Http1(_) => "Http1",
+            Self::Whole(_) => "Whole",
+        })
+    }
+}
+
+/// Why an HTTP/1 body broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyFault {
+    /// The socket, or TLS on it.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// What came is no body.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
 }
 
 /// Why a request's body ended early.
@@ -82,36 +189,56 @@ enum Source {
 pub enum RequestBodyError {
     /// The connection or the framing broke.
     #[error("the client's request body broke off")]
-    Broken(#[source] hyper::Error),
+    Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The client sent less than `limits.min_rate`.
     #[error("the client's request body is slower than limits.min_rate")]
     TooSlow,
 }
 
 impl RequestBody {
-    /// A body off the wire. `unread` is set when the body is dropped before its end, so that the server knows that the
+    /// An HTTP/2 stream's body. `unread` is set when the body is dropped before its end, so that the server knows that the
     /// client may still be sending.
     pub fn new(incoming: Incoming, pace: Option<Pace>, unread: Arc<AtomicBool>) -> Self {
+        Self::from(Source::Http2(incoming), pace, unread)
+    }
+
+    /// An HTTP/1 body. `unread` likewise.
+    pub fn streamed(
+        body: impl Body<Data = Bytes, Error = BodyFault> + 'static,
+        pace: Option<Pace>,
+        unread: Arc<AtomicBool>,
+    ) -> Self {
+        Self::from(Source::Http1(Box::pin(body)), pace, unread)
+    }
+
+    /// A body that is already here; empty `bytes` are no body.
+    pub fn whole(bytes: Bytes) -> Self {
+        let bytes = Some(bytes).filter(|bytes| !bytes.is_empty());
+        Self::from(Source::Whole(bytes), None, Arc::default())
+    }
+
+    fn from(source: Source, pace: Option<Pace>, unread: Arc<AtomicBool>) -> Self {
         Self {
-            source: Source::Wire(incoming),
+            source,
             pace,
             deadline: None,
             waiting_since: None,
             ended: false,
             unread,
+            switched: None,
         }
     }
 
-    /// A body that is already here; empty `bytes` are no body.
-    pub fn whole(bytes: Bytes) -> Self {
-        Self {
-            source: Source::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())),
-            pace: None,
-            deadline: None,
-            waiting_since: None,
-            ended: false,
-            unread: Arc::default(),
-        }
+    /// With the promise of the connection's bytes, should the request be answered by a switch of protocols.
+    #[must_use]
+    pub fn or_switched(mut self, switched: Switched) -> Self {
+        self.switched = Some(switched);
+        self
+    }
+
+    /// Takes that promise.
+    pub fn take_switched(&mut self) -> Option<Switched> {
+        self.switched.take()
     }
 
     /// Notes what the client delivered after however long it was waited for.
@@ -152,18 +279,25 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
         let this = &mut *self;
-        let incoming = match &mut this.source {
-            Source::Wire(incoming) => incoming,
+        let polled = match &mut this.source {
+            Source::Http2(incoming) => {
+                let polled = Pin::new(incoming).poll_frame(cx);
+                polled.map_err(|error| RequestBodyError::Broken(error.into()))
+            }
+            Source::Http1(body) => {
+                let polled = body.as_mut().poll_frame(cx);
+                polled.map_err(|fault| RequestBodyError::Broken(fault.into()))
+            }
             Source::Whole(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
         };
-        match Pin::new(incoming).poll_frame(cx) {
+        match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 this.delivered(frame.data_ref().map_or(0, Bytes::len));
                 // Nothing follows trailers, and who has them does not ask for more.
                 this.ended = frame.is_trailers();
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(RequestBodyError::Broken(error)))),
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error))),
             Poll::Ready(None) => {
                 this.ended = true;
                 Poll::Ready(None)
@@ -177,14 +311,16 @@ impl Body for RequestBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            Source::Wire(incoming) => self.ended || incoming.is_end_stream(),
+            Source::Http2(incoming) => self.ended || incoming.is_end_stream(),
+            Source::Http1(body) => self.ended || body.is_end_stream(),
             Source::Whole(bytes) => bytes.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::Wire(incoming) => incoming.size_hint(),
+            Source::Http2(incoming) => incoming.size_hint(),
+            Source::Http1(body) => body.size_hint(),
             Source::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
         }
     }

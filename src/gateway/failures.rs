@@ -93,7 +93,7 @@ pub(super) fn upstream_failure(error: &ForwardError) -> Option<UpstreamFailure> 
         ForwardError::Unsendable | ForwardError::NoServer | ForwardError::Upload(_) => None,
         ForwardError::Connect { source, .. } => Some(match source {
             ConnectError::Resolve(_) | ConnectError::NoAddress => UpstreamFailure::Resolve,
-            ConnectError::Connect(_) | ConnectError::Handshake(_) => UpstreamFailure::Connect,
+            ConnectError::Connect(_) => UpstreamFailure::Connect,
             ConnectError::Tls(_) => UpstreamFailure::Tls,
             ConnectError::Timeout => UpstreamFailure::ConnectTimeout,
         }),

@@ -1,22 +1,21 @@
 //! The headers that the origin gets: what is taken from the client's, and what is ours.
 //!
-//! In order: [`HeaderPolicy::prepare_for_rules`], then rules see the headers, then [`HeaderPolicy::set_for_origin`]. So rules
+//! In order: [`HeaderPolicy::prepare_for_rules`], then rules see the headers, then [`HeaderPolicy::for_origin`]. So rules
 //! see what the client said of itself (`X-Forwarded-For`, …), and the origin sees what we know.
 
 use std::{fmt::Write as _, net::IpAddr};
 
+use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{
-        CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-        TRANSFER_ENCODING, UPGRADE,
-    },
+    header::{CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST},
 };
 
-use super::head::{Upgrade, tokens};
+use super::head::tokens;
 use crate::{
     config::settings,
     policy::{client::Hop, facts::Country, normalize::Host},
+    represent::address,
 };
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -27,36 +26,42 @@ pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// For one connection only (RFC 9110 §7.6.1, and RFC 2616 §13.5.1 for those that it names no more). `Trailer` is not among
 /// them: trailers pass through.
-const HOP_BY_HOP: [HeaderName; 9] = [
-    CONNECTION,
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("keep-alive"),
-    TE,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    HeaderName::from_static("http2-settings"),
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-];
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "http2-settings"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
 
-/// Say who the client is; believed from trusted sources only. With them goes all of `X-Forwarded-*`.
-const IDENTITY: [HeaderName; 15] = [
-    FORWARDED,
-    HeaderName::from_static("x-real-ip"),
-    HeaderName::from_static("x-client-ip"),
-    HeaderName::from_static("true-client-ip"),
-    HeaderName::from_static("cf-connecting-ip"),
-    HeaderName::from_static("client-ip"),
-    HeaderName::from_static("fastly-client-ip"),
-    HeaderName::from_static("fly-client-ip"),
-    HeaderName::from_static("forwarded-for"),
-    HeaderName::from_static("x-azure-clientip"),
-    HeaderName::from_static("x-cluster-client-ip"),
-    HeaderName::from_static("x-forwarded"),
-    HeaderName::from_static("x-originating-ip"),
-    HeaderName::from_static("x-remote-addr"),
-    HeaderName::from_static("x-remote-ip"),
-];
+/// Says who the client is; believed from trusted sources only. With them goes all of `X-Forwarded-*`.
+fn is_identity(name: &str) -> bool {
+    matches!(
+        name,
+        "cf-connecting-ip"
+            | "client-ip"
+            | "fastly-client-ip"
+            | "fly-client-ip"
+            | "forwarded"
+            | "forwarded-for"
+            | "true-client-ip"
+            | "x-azure-clientip"
+            | "x-client-ip"
+            | "x-cluster-client-ip"
+            | "x-forwarded"
+            | "x-originating-ip"
+            | "x-real-ip"
+            | "x-remote-addr"
+            | "x-remote-ip"
+    )
+}
 
 /// Frame or route the message: no other name may be taken for one of these.
 const FRAMING: [HeaderName; 3] = [HOST, CONTENT_LENGTH, EXPECT];
@@ -156,11 +161,10 @@ pub struct ForOrigin<'a> {
     pub request_id: &'a HeaderValue,
     /// The client's country.
     pub country: Country,
-    /// The protocol to change to.
-    pub upgrade: Option<&'a Upgrade>,
-    /// Whether the client reads trailers.
-    pub accepts_trailers: bool,
 }
+
+/// What the origin is told by us, in the order in which it is written. No name in it is among the client's headers.
+pub type OurHeaders = Vec<(HeaderName, HeaderValue)>;
 
 impl HeaderPolicy {
     /// The policy of these settings, where `client_ip` is the header in which trusted proxies name the client.
@@ -176,21 +180,26 @@ impl HeaderPolicy {
     /// Whether a name becomes one that we set, strip or trust once an origin has folded its odd characters: CGI, WSGI and
     /// PHP know `X_Forwarded_For` and `X-Forwarded-For` by the same name, and older servers fold every mark like `_`.
     pub fn has_look_alike(&self, headers: &HeaderMap) -> bool {
-        let odd = |b: u8| !b.is_ascii_alphanumeric() && b != b'-';
+        // Without a way out within a name: the compiler then looks at many bytes at once.
+        let is_odd = |b: &u8| !(b.is_ascii_lowercase() | b.is_ascii_digit() | (*b == b'-'));
+        let has_odd = |name: &str| name.as_bytes().iter().fold(false, |odd, b| odd | is_odd(b));
         headers
             .keys()
-            .filter(|name| name.as_str().bytes().any(odd))
+            .filter(|name| has_odd(name.as_str()))
             .any(|name| self.is_ours(&folded(name)))
     }
 
     fn is_ours(&self, name: &str) -> bool {
-        let lists = [&HOP_BY_HOP[..], &FRAMING, &self.remove, self.country.as_slice()];
-        self.says_who(name) || name == X_REQUEST_ID || lists.iter().any(|list| list.iter().any(|ours| ours == name))
+        let lists = [&FRAMING[..], &self.remove, self.country.as_slice()];
+        is_hop_by_hop(name)
+            || self.says_who(name)
+            || name == X_REQUEST_ID
+            || lists.iter().any(|list| list.iter().any(|ours| ours == name))
     }
 
     /// Whether a header of this name says who or where the client is.
     fn says_who(&self, name: &str) -> bool {
-        name.starts_with("x-forwarded-") || self.client_ip == name || IDENTITY.iter().any(|identity| identity == name)
+        name.starts_with("x-forwarded-") || is_identity(name) || self.client_ip == name
     }
 
     /// Makes the client's headers what rules and the origin both see: without those that are for this connection only or
@@ -205,7 +214,8 @@ impl HeaderPolicy {
         join_cookies(headers);
     }
 
-    /// Makes the client's headers the origin's. They must have been through [`Self::prepare_for_rules`].
+    /// Leaves of the client's headers what the origin may have, and says what it is told by us beside them. They must have
+    /// been through [`Self::prepare_for_rules`].
     ///
     /// - What could override the judged path or host (`[headers] remove`) goes.
     /// - What says who the client is goes, unless a trusted proxy sent it.
@@ -214,26 +224,25 @@ impl HeaderPolicy {
     ///   forged to the left of that is dropped, since many applications read the leftmost address.
     /// - `X-Forwarded-Proto` and `X-Forwarded-Host` are the client's protocol and the judged host. There is no `Via`: it
     ///   makes some origins withhold compression.
-    pub fn set_for_origin(&self, headers: &mut HeaderMap, facts: &ForOrigin<'_>) {
-        for name in &self.remove {
-            headers.remove(name);
-        }
-        match facts.trust {
-            Trust::Trusted => {}
-            Trust::Untrusted => self.remove_identity(headers),
-        }
-        headers.insert(X_FORWARDED_FOR, text(forwarded_for(facts.way)));
+    pub fn for_origin(&self, headers: &mut HeaderMap, facts: &ForOrigin<'_>) -> OurHeaders {
         let proto = if facts.tls { "https" } else { "http" };
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
-        headers.insert(X_FORWARDED_HOST, text(facts.host.authority().to_owned()));
-        headers.insert(X_REQUEST_ID, facts.request_id.clone());
+        let mut ours = Vec::with_capacity(6);
+        ours.push((X_FORWARDED_FOR, forwarded_for(facts.way)));
+        ours.push((X_FORWARDED_PROTO, HeaderValue::from_static(proto)));
+        ours.push((X_FORWARDED_HOST, text(facts.host.authority())));
+        ours.push((X_REQUEST_ID, facts.request_id.clone()));
         if self.forwarded {
-            headers.insert(FORWARDED, text(forwarded(facts.way, facts.host, proto)));
+            ours.push((FORWARDED, text(&forwarded(facts.way, facts.host, proto))));
         }
         if let Some(country) = &self.country {
-            headers.insert(country, text(facts.country.as_str().to_owned()));
+            ours.push((country.clone(), text(facts.country.as_str())));
         }
-        set_connection_headers(headers, facts);
+        // Mostly a look at every name, and nothing to remove.
+        remove_where(headers, |name| {
+            let identity = facts.trust == Trust::Untrusted && self.says_who(name.as_str());
+            identity || self.remove.contains(name) || ours.iter().any(|(our, _)| our == name)
+        });
+        ours
     }
 
     /// Removes from a request's trailers what could pass for a header. Some origins merge trailers into the headers
@@ -244,10 +253,6 @@ impl HeaderPolicy {
             let name = folded(name);
             self.is_ours(&name) || is_request_field(&name) || is_judged(&name)
         });
-    }
-
-    fn remove_identity(&self, headers: &mut HeaderMap) {
-        remove_where(headers, |name| self.says_who(name.as_str()));
     }
 }
 
@@ -260,17 +265,6 @@ pub(super) fn folded(name: &HeaderName) -> String {
 fn is_request_field(name: &str) -> bool {
     let is_one_of = |prefix: &&str| name.starts_with(*prefix);
     !CHECKSUMS.contains(&name) && (DECIDING.contains(&name) || DECIDING_PREFIXES.iter().any(is_one_of))
-}
-
-fn set_connection_headers(headers: &mut HeaderMap, facts: &ForOrigin<'_>) {
-    if let Some(upgrade) = facts.upgrade {
-        headers.insert(UPGRADE, upgrade.protocol().clone());
-        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    } else if facts.accepts_trailers {
-        // RFC 9110 §10.1.4: who sends TE names it in Connection.
-        headers.insert(TE, HeaderValue::from_static("trailers"));
-        headers.insert(CONNECTION, HeaderValue::from_static("te"));
-    }
 }
 
 /// HTTP/2 clients send a cookie a line; HTTP/1.1 knows one line (RFC 9113 §8.2.3).
@@ -295,18 +289,22 @@ pub fn remove_hop_by_hop_of_response(headers: &mut HeaderMap) {
 }
 
 fn remove_connection_headers(headers: &mut HeaderMap, stays: impl Fn(&HeaderName) -> bool) {
-    if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = tokens(headers, &CONNECTION)
-            .filter_map(|token| HeaderName::from_bytes(token).ok())
-            .filter(|name| !stays(name))
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
-    }
-    for name in &HOP_BY_HOP {
+    let named: Vec<HeaderName> = tokens(headers, &CONNECTION)
+        .filter(|token| !is_about_the_connection(token))
+        .filter_map(|token| HeaderName::from_bytes(token).ok())
+        .filter(|name| !stays(name))
+        .collect();
+    for name in named {
         headers.remove(name);
     }
+    remove_where(headers, |name| is_hop_by_hop(name.as_str()));
+}
+
+/// What `Connection` says in most messages: options of its own, and names that go in any case.
+fn is_about_the_connection(token: &[u8]) -> bool {
+    [&b"keep-alive"[..], b"close", b"upgrade", b"te"]
+        .iter()
+        .any(|option| token.eq_ignore_ascii_case(option))
 }
 
 fn remove_where(headers: &mut HeaderMap, goes: impl Fn(&HeaderName) -> bool) {
@@ -327,14 +325,15 @@ pub fn request_id(headers: &HeaderMap, trust: Trust) -> Option<&HeaderValue> {
 }
 
 /// `client, proxy, …, source`
-fn forwarded_for(way: &[Hop]) -> String {
-    let mut chain = String::with_capacity(way.len() * "255.255.255.255, ".len());
+fn forwarded_for(way: &[Hop]) -> HeaderValue {
+    let mut chain = Vec::with_capacity(way.len() * "255.255.255.255, ".len());
     for hop in way.iter().rev() {
-        let comma = if chain.is_empty() { "" } else { ", " };
-        // Writing to a string cannot fail.
-        let _ = write!(chain, "{comma}{}", hop.ip.addr());
+        if !chain.is_empty() {
+            chain.extend_from_slice(b", ");
+        }
+        address::push(&mut chain, hop.ip.addr());
     }
-    chain
+    HeaderValue::from_maybe_shared(Bytes::from(chain)).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 /// RFC 7239, with protocol and host where readers look for them: in the client's element, the first.
@@ -351,8 +350,8 @@ fn forwarded(way: &[Hop], host: &Host, proto: &str) -> String {
 }
 
 /// Addresses, hosts and country codes are visible ASCII.
-fn text(value: String) -> HeaderValue {
-    HeaderValue::try_from(value).unwrap_or_else(|_| HeaderValue::from_static(""))
+fn text(value: &str) -> HeaderValue {
+    HeaderValue::from_str(value).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 #[cfg(test)]

@@ -124,7 +124,14 @@ impl Gateway {
             .unwrap_or_default();
         let random = self.ids.borrow_mut().u128(..);
         let id = ((since.as_millis() & 0xffff_ffff_ffff) << 80) | (random >> 48);
-        HeaderValue::from_str(&format!("{id:032x}")).unwrap_or_else(|_| HeaderValue::from_static("-"))
+        let digit = |at: usize| {
+            b"0123456789abcdef"
+                .get((id >> (124 - 4 * at) & 0xf) as usize)
+                .copied()
+                .unwrap_or(b'0')
+        };
+        let digits: [u8; 32] = std::array::from_fn(digit);
+        HeaderValue::from_bytes(&digits).unwrap_or_else(|_| HeaderValue::from_static("-"))
     }
 
     /// Refuses what no rule was asked about.

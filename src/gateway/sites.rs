@@ -1,7 +1,6 @@
 //! Which site a host leads to.
 
-use std::collections::HashMap;
-
+use hashbrown::HashMap;
 use http::StatusCode;
 
 use super::head::HeadError;

@@ -1,15 +1,15 @@
 //! The snapshot in force as one worker uses it: with the meters that its sites, rules and upstreams are counted by.
 
-use std::sync::Arc;
+use std::{ops::Deref, rc::Rc, sync::Arc};
 
 use http::{HeaderMap, HeaderValue};
 
 use super::headers::X_REQUEST_ID;
 use crate::{
-    snapshot::Snapshot,
+    snapshot::{CompiledSite, Snapshot},
     telemetry::{
         WorkerTelemetry,
-        metrics::{Meters, Metrics, UpstreamMeter},
+        metrics::{LocalMeters, Meters, Metrics, UpstreamMeter},
     },
     upstream::origin::Endpoint,
 };
@@ -18,7 +18,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Terms {
     pub(super) snapshot: Arc<Snapshot>,
-    pub(super) meters: Arc<Meters>,
+    pub(super) meters: LocalMeters,
 }
 
 impl Terms {
@@ -26,7 +26,7 @@ impl Terms {
         let metrics = telemetry.metrics();
         let prepared = metrics.prepared(snapshot.generation);
         Self {
-            meters: prepared.unwrap_or_else(|| Arc::new(meters(&snapshot, metrics))),
+            meters: Rc::new(prepared.unwrap_or_else(|| Arc::new(meters(&snapshot, metrics)))),
             snapshot,
         }
     }
@@ -54,6 +54,36 @@ impl Terms {
             true => headers.insert(X_REQUEST_ID, id.clone()),
             false => headers.remove(X_REQUEST_ID),
         };
+    }
+}
+
+/// A site of these terms. Holding it holds them: on this thread, so that no count is shared with others.
+#[derive(Debug, Clone)]
+pub(super) struct ServedSite {
+    terms: Rc<Terms>,
+    number: usize,
+}
+
+impl ServedSite {
+    /// The site of this number, if there is one.
+    pub(super) fn of(terms: &Rc<Terms>, number: usize) -> Option<Self> {
+        (number < terms.snapshot.sites.len()).then(|| Self {
+            terms: Rc::clone(terms),
+            number,
+        })
+    }
+
+    /// Its number.
+    pub(super) fn number(&self) -> usize {
+        self.number
+    }
+}
+
+impl Deref for ServedSite {
+    type Target = CompiledSite;
+
+    fn deref(&self) -> &CompiledSite {
+        &self.terms.snapshot.sites[self.number]
     }
 }
 

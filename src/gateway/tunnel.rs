@@ -8,15 +8,13 @@ use std::{
     time::Duration,
 };
 
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes},
     sync::Notify,
     time::{Instant, sleep_until, timeout},
 };
 
-use super::answer::OpenRecord;
+use super::{answer::OpenRecord, connection::Switched};
 use crate::{telemetry::access::Ending, upstream::Tunnel};
 
 /// Held for each direction of a tunnel: what a client can make the gateway hold by not reading.
@@ -28,18 +26,18 @@ const HALF_CLOSED: Duration = Duration::from_secs(30);
 
 /// Carries bytes until both sides have ended, one breaks off, or nothing moves for `idle`, or for [`HALF_CLOSED`] when one
 /// side has ended. Then its record is written. Under way over reloads: it was permitted when it began.
-pub(super) async fn run(client: OnUpgrade, mut tunnel: Tunnel, idle: Duration, mut record: OpenRecord) {
+pub(super) async fn run(client: Switched, mut tunnel: Tunnel, idle: Duration, mut record: OpenRecord) {
     // A client that never reads the 101 never lets its connection change protocols.
     let client = match timeout(idle, client).await {
-        Ok(Ok(client)) => client,
-        Ok(Err(error)) => {
-            tracing::debug!(%error, "the client left before its connection could change protocols");
+        Ok(Some(client)) => client,
+        Ok(None) => {
+            tracing::debug!("the client left before its connection could change protocols");
             return;
         }
         Err(_elapsed) => return record.end(Ending::TimedOut),
     };
     let movement = Movement::new();
-    let mut client = Watched::new(TokioIo::new(client), &movement);
+    let mut client = Watched::new(client, &movement);
     let mut origin = Watched::new(&mut tunnel.io, &movement);
     let ended = tokio::select! {
         ended = carry(&mut client, &mut origin) => ended,

@@ -3,4 +3,5 @@
 //! A leaf: knows headers and text, nothing of refusals or origins.
 
 pub mod accept;
+pub mod address;
 pub mod escape;

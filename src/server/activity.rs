@@ -10,7 +10,6 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::wire::Verdicts;
 use crate::config::settings::Limits;
 
 /// Nothing of it is ever contended: a connection stays on one worker. Atomics, because a tunnel's stream must be `Send`.
@@ -31,8 +30,6 @@ pub(super) struct Activity {
     within_head: AtomicBool,
     /// A request's body was given up before its end: the client may still be sending it.
     pub(super) unread: Arc<AtomicBool>,
-    /// On the heads of an HTTP/1 connection.
-    pub(super) verdicts: Verdicts,
 }
 
 /// Bytes of an HTTP/2 response that has ended may still wait for the client's window: a frame a stream at most. This is the
@@ -59,7 +56,6 @@ impl Activity {
             tunnel: AtomicBool::new(false),
             within_head: AtomicBool::new(false),
             unread: Arc::default(),
-            verdicts: Verdicts::default(),
         })
     }
 
@@ -121,13 +117,15 @@ impl Activity {
         self.tunnel.load(Ordering::Relaxed)
     }
 
-    /// Whether a client of a draining server learns in good order that the connection ends: by the answer that it waits for;
-    /// over HTTP/2 by GOAWAY, which loses none of its requests, but may fail it when it has not even made one.
-    pub(super) fn can_be_told(&self) -> bool {
-        match self.kind() {
-            HttpKind::Http1 => self.is_busy(),
-            HttpKind::Http2 => self.had_request.load(Ordering::Relaxed),
-        }
+    /// Whether GOAWAY is the way to tell the client of a draining server: it loses none of its requests by that. One that
+    /// has not made any could not make its first.
+    pub(super) fn is_told_by_goaway(&self) -> bool {
+        self.kind() == HttpKind::Http2 && self.had_request.load(Ordering::Relaxed)
+    }
+
+    /// Since when nothing is under way; from the beginning, if nothing was.
+    pub(super) fn idle_since(&self) -> Instant {
+        self.at(self.idle_since.load(Ordering::Relaxed))
     }
 
     pub(super) fn is_busy(&self) -> bool {
@@ -162,7 +160,7 @@ impl Activity {
     /// Until when the tail of a response may still be on its way, after a pause of `grace` as well: a connection that is
     /// being closed is not cut before.
     pub(super) fn tail_until(&self, grace: Duration) -> Instant {
-        let since = self.at(self.idle_since.load(Ordering::Relaxed));
+        let since = self.idle_since();
         match self.kind() {
             HttpKind::Http2 if self.had_request.load(Ordering::Relaxed) => since + H2_TAIL,
             HttpKind::Http1 | HttpKind::Http2 => since + grace,

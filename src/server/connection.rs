@@ -7,14 +7,14 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
-    task::Poll,
+    task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
 use hyper::{
     rt::{Read, Write},
-    server::conn::{http1, http2},
+    server::conn::http2,
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -23,11 +23,11 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
     activity::{Activity, HttpKind},
+    h1,
     proxy::{self, Preface, ProxyError},
     rate::StreamExecutor,
     service::{ConnectionService, Gate},
     stream::ClientStream,
-    wire::WireStream,
     worker::{AcceptingListener, ConnectionCounts, ConnectionPermit, Worker},
 };
 use crate::{
@@ -46,13 +46,9 @@ use crate::{
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
 /// While draining: how long a connection may wait for one more request. A client cannot know that its request and our closing
-/// cross each other on the way, and would take that for a failure; the answer to its next request tells it. One that is
-/// silent for longer notices the end before it asks again.
+/// cross each other on the way, and would take that for a failure; the answer to its next request tells it, or the one under
+/// way whose head is not out. One that is silent for longer notices the end before it asks again.
 const LAST_REQUEST: Duration = Duration::from_secs(2);
-
-/// Bytes of an HTTP/1.1 connection that wait to be parsed, and to be written, at most: bounds what a client that does not
-/// read makes us hold.
-const H1_BUFFER: usize = 128 * 1024;
 
 /// HTTP/2 flow-control windows: what one stream, and all streams together, may send us before we take it. They bound what a
 /// client can make a connection hold; a megabyte fills a 100 Mbit/s line over 80 ms.
@@ -77,7 +73,7 @@ pub(super) async fn serve<G: Gate>(
     permit: ConnectionPermit,
 ) {
     let peer = Peer(peer);
-    let Ok(local) = tcp.local_addr() else { return };
+    let local = listener.settings.address;
     let activity = Activity::new();
     let counts = Arc::clone(&worker.shared.counts);
     let preface = match proxy_preface(&mut tcp, peer, &listener, &limits).await {
@@ -107,7 +103,6 @@ pub(super) async fn serve<G: Gate>(
         listener,
         peer,
         source: preface.source,
-        local,
         activity,
         pace,
         limits,
@@ -173,7 +168,6 @@ struct Connection<G> {
     listener: Rc<AcceptingListener>,
     peer: Peer,
     source: SourceAddr,
-    local: SocketAddr,
     activity: Arc<Activity>,
     pace: Option<Pace>,
     limits: Limits,
@@ -197,7 +191,6 @@ impl<G: Gate> Connection<G> {
             facts: Arc::new(ConnectionFacts {
                 peer: self.peer,
                 source: self.source,
-                local: self.local,
                 listener: Arc::clone(&self.listener.settings),
                 tls,
             }),
@@ -208,15 +201,10 @@ impl<G: Gate> Connection<G> {
             streams: streams.clone(),
         });
         let ended = match kind {
-            HttpKind::Http1 => {
-                let io = TokioIo::new(WireStream::new(stream, Arc::clone(&self.activity)));
-                let call = service_fn(move |request| service.call(request));
-                self.drive(http1(&self.limits).serve_connection(io, call).with_upgrades())
-                    .await
-            }
+            HttpKind::Http1 => self.drive(h1::serve(stream, service, &self.limits)).await,
             HttpKind::Http2 => {
                 let io = TokioIo::new(stream);
-                let call = service_fn(move |request| service.call(request));
+                let call = service_fn(move |request| service.call_http2(request));
                 self.drive(http2(&self.limits, streams).serve_connection(io, call))
                     .await
             }
@@ -235,7 +223,7 @@ impl<G: Gate> Connection<G> {
             loop {
                 // Before the connection, so that the answer it is about to write says that it is the last.
                 if !closing && !self.worker.phase().is_serving() {
-                    if self.activity.can_be_told() {
+                    if self.activity.is_told_by_goaway() {
                         closing = true;
                         connection.as_mut().close();
                         clock.as_mut().reset(Instant::now() + CLOSE_GRACE);
@@ -243,7 +231,7 @@ impl<G: Gate> Connection<G> {
                         last_request.get_or_insert_with(|| Instant::now() + LAST_REQUEST);
                     }
                 }
-                if let Poll::Ready(result) = connection.as_mut().poll(cx) {
+                if let Poll::Ready(result) = connection.as_mut().poll_end(cx) {
                     return Poll::Ready(Ended::ByHttp(result));
                 }
                 // Registers this task's waker; once notified it stays ready.
@@ -282,7 +270,10 @@ impl<G: Gate> Connection<G> {
     fn deadline(&self, last_request: Option<Instant>) -> Option<Instant> {
         let deadline = self.activity.deadline(&self.limits);
         match last_request {
-            Some(last) if !self.activity.has_begun_head() => deadline.map(|deadline| deadline.min(last)),
+            Some(last) if !self.activity.has_begun_head() => {
+                let last = last.max(self.activity.idle_since() + LAST_REQUEST);
+                deadline.map(|deadline| deadline.min(last))
+            }
             Some(_) | None => deadline,
         }
     }
@@ -297,8 +288,8 @@ impl<G: Gate> Connection<G> {
 
     fn report(&self, ended: Ended) {
         let Ended::ByHttp(Err(error)) = ended else { return };
-        // hyper answers a head that it cannot parse itself (400, 414, 431) and closes; no request ever reaches the gate.
-        if error.is_parse() || error.is_parse_too_large() {
+        // What is no head is answered barely; no request ever reaches the gate.
+        if let ConnectionError::Http1(h1::Broken::Unreadable(_)) = &error {
             ConnectionCounts::add(&self.worker.shared.counts.malformed_heads);
             tracing::debug!(peer = %self.peer.0, source = %self.source.0, %error, "refused a malformed request head");
         } else {
@@ -309,26 +300,35 @@ impl<G: Gate> Connection<G> {
 
 /// How a connection ended.
 enum Ended {
-    ByHttp(hyper::Result<()>),
+    ByHttp(Result<(), ConnectionError>),
     ByClock,
 }
 
-/// What hyper's two kinds of connections have in common.
-trait HttpConnection: Future<Output = hyper::Result<()>> {
+/// How a connection ended that did not end well.
+#[derive(Debug, thiserror::Error)]
+enum ConnectionError {
+    #[error(transparent)]
+    Http1(#[from] h1::Broken),
+    #[error(transparent)]
+    Http2(#[from] hyper::Error),
+}
+
+/// What the two kinds of connections have in common.
+trait HttpConnection {
+    /// Drives it; ready when it has ended.
+    fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>>;
+
     /// Finishes what is under way, then closes.
     fn close(self: Pin<&mut Self>);
 }
 
-impl<I, B, S> HttpConnection for http1::UpgradeableConnection<I, S>
-where
-    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = B>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    I: Read + Write + Unpin + Send + 'static,
-    B: http_body::Body + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+impl<F: Future<Output = Result<(), h1::Broken>> + Unpin> HttpConnection for h1::Http1<F> {
+    fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+        self.poll(cx).map_err(ConnectionError::from)
+    }
+
     fn close(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
+        Self::close(self);
     }
 }
 
@@ -341,26 +341,13 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     E: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
 {
+    fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+        self.poll(cx).map_err(ConnectionError::from)
+    }
+
     fn close(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }
-}
-
-/// HTTP/1.1 as we speak it. The head's timeout is ours ([`Activity::deadline`]): hyper's would also end idle keep-alive.
-/// A client that closes its half is gone, as with nginx. `pipeline_flush` stays off: it holds an answer back, an error's too,
-/// as long as anything unparsed has been read behind its request.
-///
-/// The limits of a head have slack here: up to it the gate answers, with a page and a record; beyond it hyper does, barely.
-fn http1(limits: &Limits) -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(None)
-        .half_close(false)
-        .max_headers(slack_count(limits))
-        .max_header_size(slack_bytes(limits))
-        .max_buf_size(slack_bytes(limits).max(H1_BUFFER));
-    builder
 }
 
 fn slack_count(limits: &Limits) -> usize {

@@ -6,12 +6,12 @@
 mod activity;
 mod caps;
 mod connection;
+mod h1;
 mod listen;
 mod proxy;
 mod rate;
 mod service;
 mod stream;
-mod wire;
 mod worker;
 
 use std::{io, sync::Arc, thread, time::Duration};

@@ -1,4 +1,4 @@
-//! From hyper's service call to the gate's answer: counts requests, answers health checks, says when to close.
+//! From a request to the gate's answer: counts requests, answers health checks, says when to close.
 
 use std::{
     pin::Pin,
@@ -67,15 +67,14 @@ pub(super) struct ConnectionService<G> {
 }
 
 impl<G: Gate> ConnectionService<G> {
-    /// What hyper calls for each request.
+    /// Has a request answered.
     pub(super) fn call(
         self: &Rc<Self>,
-        mut request: Request<Incoming>,
+        request: Request<RequestBody>,
     ) -> impl Future<Output = Result<Response<AnswerBody<G::Body>>, Close>> + use<G> {
         let service = Rc::clone(self);
         let in_flight = self.activity.request();
         let stream = self.stream_pace();
-        self.mark_fault(&mut request);
         async move {
             let mut response = match service.health(&request) {
                 Some(answer) => answer.map(Answer::Own),
@@ -92,21 +91,16 @@ impl<G: Gate> ConnectionService<G> {
         }
     }
 
-    /// Tells the gate what is wrong with the head on the wire. No request must be looked for in what follows it.
-    fn mark_fault(&self, request: &mut Request<Incoming>) {
-        let verdict = match self.kind {
-            HttpKind::Http1 => self.activity.verdicts.take(),
-            HttpKind::Http2 => Ok(()),
-        };
-        if let Err(fault) = verdict {
-            self.activity.unread.store(true, Ordering::Relaxed);
-            request.extensions_mut().insert(fault);
-        }
+    /// What hyper calls for each request of an HTTP/2 connection.
+    pub(super) fn call_http2(
+        self: &Rc<Self>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<AnswerBody<G::Body>>, Close>> + use<G> {
+        let unread = Arc::clone(&self.activity.unread);
+        self.call(request.map(|body| RequestBody::new(body, self.pace, unread)))
     }
 
-    async fn ask(&self, request: Request<Incoming>) -> Result<Response<G::Body>, Close> {
-        let unread = &self.activity.unread;
-        let request = request.map(|body| RequestBody::new(body, self.pace, Arc::clone(unread)));
+    async fn ask(&self, request: Request<RequestBody>) -> Result<Response<G::Body>, Close> {
         self.worker.gate.handle(&self.facts, request).await
     }
 
@@ -123,7 +117,7 @@ impl<G: Gate> ConnectionService<G> {
     }
 
     /// The listener's health path, asked for by load balancers: 200 while serving, also by a successor; 503 while draining.
-    fn health(&self, request: &Request<Incoming>) -> Option<Response<Option<Bytes>>> {
+    fn health(&self, request: &Request<RequestBody>) -> Option<Response<Option<Bytes>>> {
         let path = self.facts.listener.health.as_deref()?;
         let asked = request.uri().path() == path && matches!(*request.method(), Method::GET | Method::HEAD);
         if !asked || request.extensions().get::<WireFault>().is_some() {

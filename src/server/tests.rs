@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Generous to clients that do nothing wrong; a test that waits for a limit makes that one small.
-fn limits() -> Limits {
+pub(super) fn limits() -> Limits {
     let minute = Duration::from_secs(60);
     Limits {
         header_bytes: 16 * 1024,
@@ -45,7 +45,7 @@ fn limits() -> Limits {
     }
 }
 
-fn listener() -> Listener {
+pub(super) fn listener() -> Listener {
     Listener {
         address: "127.0.0.1:0".parse().expect("an address"),
         protocol: Protocol::Plain,
@@ -133,6 +133,15 @@ impl http_body::Body for Endless {
     }
 }
 
+pub(super) fn shared(limits: Limits) -> Shared {
+    Shared {
+        caps: Arc::default(),
+        counts: Arc::default(),
+        limits: Box::new(move || limits.clone()),
+        trusts: Box::new(|source| source.0.ip().to_string() == TRUSTED),
+    }
+}
+
 /// A running server; stops when dropped.
 struct Running {
     address: SocketAddr,
@@ -154,12 +163,7 @@ impl Running {
             blocked: Arc::default(),
             reached: Arc::default(),
         };
-        let shared = Arc::new(Shared {
-            caps: Arc::default(),
-            counts: Arc::default(),
-            limits: Box::new(move || limits.clone()),
-            trusts: Box::new(|source| source.0.ip().to_string() == TRUSTED),
-        });
+        let shared = Arc::new(shared(limits));
         let sites = [site("default", &["*"], Vec::new(), true)];
         let store = CertificateStore::load(&sites, None, jiff::Timestamp::now(), &mut Faults::new());
         let store = Arc::new(store);

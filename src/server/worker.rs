@@ -9,7 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use rustls::ServerConfig;
@@ -21,12 +21,14 @@ use tokio::{
 use super::{
     caps::{ClientPermit, ConnectionCaps, OverCap, TotalPermit},
     connection,
+    h1::{Buffers, Slots},
     listen::BACKLOG,
     service::Gate,
 };
 use crate::{
     config::settings::{Limits, Listener},
     handover::KeptElsewhere,
+    http1::Scratch,
     policy::client::SourceAddr,
     telemetry::metrics::ConnectionFigures,
 };
@@ -137,6 +139,12 @@ pub(super) struct Worker<G> {
     /// Wakes connections when the phase changes.
     pub(super) phase_changed: Notify,
     open: Arc<OpenConnections>,
+    /// What HTTP/1 connections read their heads into.
+    pub(super) scratch: Rc<Scratch>,
+    /// Room for their requests under way.
+    pub(super) slots: Slots,
+    pub(super) buffers: Buffers,
+    pub(super) dates: Dates,
 }
 
 impl<G> std::fmt::Debug for Worker<G> {
@@ -186,6 +194,10 @@ impl<G: Gate> Worker<G> {
             phase: Cell::new(Phase::Serving),
             phase_changed: Notify::new(),
             open: Arc::default(),
+            scratch: Rc::default(),
+            slots: Slots::default(),
+            buffers: Buffers::default(),
+            dates: Dates::default(),
         })
     }
 
@@ -335,6 +347,34 @@ impl<G: Gate> Worker<G> {
         });
         tracing::debug!(limit = over.as_str(), "closed a connection");
     }
+}
+
+/// Writes `Date` headers, and remembers the second: all answers of one share it.
+#[derive(Debug, Default)]
+pub(super) struct Dates(Cell<Option<(u64, Date)>>);
+
+/// RFC 9110 §5.6.7.
+type Date = [u8; "Thu, 01 Jan 1970 00:00:00 GMT".len()];
+
+impl Dates {
+    pub(super) fn now(&self) -> Date {
+        let now = SystemTime::now();
+        let second = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        match self.0.get() {
+            Some((known, date)) if known == second => date,
+            _ => {
+                let date = date(now);
+                self.0.set(Some((second, date)));
+                date
+            }
+        }
+    }
+}
+
+fn date(time: SystemTime) -> Date {
+    let time = jiff::Timestamp::try_from(time).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    let shown = jiff::fmt::strtime::format("%a, %d %b %Y %H:%M:%S GMT", time).unwrap_or_default();
+    shown.as_bytes().try_into().unwrap_or(*b"Thu, 01 Jan 1970 00:00:00 GMT")
 }
 
 /// What the connections of a listener's socket share. Not the socket: they outlive it.

@@ -7,16 +7,16 @@ mod json;
 mod text;
 
 use std::{
-    sync::Arc,
+    cell::Cell,
     time::{Duration, Instant, SystemTime},
 };
 
 use http::{HeaderMap, StatusCode};
 
 use super::{
+    OnWorker, WorkerTelemetry,
     line::Line,
-    metrics::{Meters, Metrics, RequestDecision, SiteMeter, WorkerIndex},
-    writer::AccessLog,
+    metrics::{LocalMeters, RequestDecision},
 };
 use crate::{
     config::settings::{LogFormat, TlsVersion},
@@ -66,7 +66,9 @@ pub struct RequestRecord<'a> {
     /// Which load of the configuration judged it.
     pub generation: u64,
     /// The meters of that load.
-    pub meters: Option<&'a Meters>,
+    pub meters: Option<&'a LocalMeters>,
+    /// Which of its sites it is.
+    pub site_number: Option<usize>,
     /// What was decided.
     pub judgement: Judgement<'a>,
 }
@@ -159,15 +161,10 @@ pub struct UpstreamRecord<'a> {
     /// Its name.
     pub name: &'a str,
     /// The server that answered, as configured.
-    pub server: Option<&'a (dyn DisplayDebug + 'a)>,
+    pub server: Option<&'a str>,
     /// Until the head of its response, when one came.
     pub took: Option<Duration>,
 }
-
-/// What can be shown in a line and in a debugger.
-pub trait DisplayDebug: std::fmt::Display + std::fmt::Debug {}
-
-impl<T: std::fmt::Display + std::fmt::Debug> DisplayDebug for T {}
 
 /// How a response ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -197,10 +194,9 @@ impl Ending {
 /// An access record whose response has not ended. Dropped unfinished, it is written as one whose client went away.
 #[derive(Debug)]
 pub struct Pending {
-    metrics: Arc<Metrics>,
-    log: Arc<AccessLog>,
-    worker: WorkerIndex,
-    site: Option<Arc<SiteMeter>>,
+    telemetry: WorkerTelemetry,
+    meters: Option<LocalMeters>,
+    site: Option<usize>,
     decision: RequestDecision,
     /// Whether the first half of the line already says why.
     has_reason: bool,
@@ -212,33 +208,32 @@ pub struct Pending {
     finished: bool,
 }
 
-pub(super) fn begin(
-    metrics: &Arc<Metrics>,
-    log: &Arc<AccessLog>,
-    worker: WorkerIndex,
-    record: &RequestRecord<'_>,
-) -> Pending {
-    metrics.judged(worker, &record.judgement, record.meters);
+pub(super) fn begin(telemetry: &WorkerTelemetry, record: &RequestRecord<'_>) -> Pending {
+    let OnWorker {
+        index: worker,
+        stamps,
+        metrics,
+        log,
+    } = &*telemetry.0;
+    let worker = *worker;
+    metrics.judged(worker, &record.judgement, record.meters.map(|meters| &***meters));
     let style = log.style();
     let mut gaps = text::Gaps::default();
     let line = style.on.then(|| {
         let mut buffer = log.buffer(worker);
         let mut line = Line::new(&mut buffer, style.format);
+        let stamp = stamps.of(record.received);
+        let stamp = std::str::from_utf8(&stamp).unwrap_or_default();
         match style.format {
-            LogFormat::Json => json::begin(&mut line, &style.redaction, record),
-            LogFormat::Text => gaps = text::begin(&mut line, &style.redaction, record),
+            LogFormat::Json => json::begin(&mut line, &style.redaction, stamp, record),
+            LogFormat::Text => gaps = text::begin(&mut line, &style.redaction, stamp, record),
         }
         buffer
     });
-    let site = record
-        .meters
-        .zip(record.site)
-        .and_then(|(meters, site)| meters.site(site));
     Pending {
-        metrics: Arc::clone(metrics),
-        log: Arc::clone(log),
-        worker,
-        site: site.cloned(),
+        telemetry: telemetry.clone(),
+        meters: record.meters.cloned(),
+        site: record.site_number,
         decision: record.judgement.decision(),
         has_reason: record.judgement.reason().is_some(),
         started: record.started,
@@ -258,8 +253,15 @@ impl Pending {
     fn end(&mut self, response: &ResponseRecord<'_>) {
         self.finished = true;
         let took = self.started.elapsed();
-        self.metrics
-            .ended(self.worker, self.site.as_deref(), self.decision, response.status, took);
+        let OnWorker {
+            index, metrics, log, ..
+        } = &*self.telemetry.0;
+        let site = self
+            .meters
+            .as_ref()
+            .zip(self.site)
+            .and_then(|(meters, site)| meters.site(site));
+        metrics.ended(*index, site, self.decision, response.status, took);
         if let Some(mut buffer) = self.line.take() {
             let mut line = Line::new(&mut buffer, self.format);
             match self.format {
@@ -267,7 +269,7 @@ impl Pending {
                 LogFormat::Text => text::end(&mut line, self.gaps, response, self.has_reason, took),
             }
             line.end();
-            self.log.push(self.worker, buffer);
+            log.push(*index, buffer);
         }
     }
 }
@@ -294,10 +296,33 @@ fn tls_version(version: TlsVersion) -> &'static str {
     }
 }
 
+/// Writes times, and remembers the second: many requests share it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Stamps(Cell<Option<(u64, Stamp)>>);
+
 /// RFC 3339, UTC, with milliseconds.
-fn time(time: SystemTime) -> impl std::fmt::Display {
+type Stamp = [u8; "2026-01-01T00:00:00.000Z".len()];
+
+impl Stamps {
+    fn of(&self, time: SystemTime) -> Stamp {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let second = since.as_secs();
+        let known = self.0.get().filter(|(known, _)| *known == second);
+        let (_, mut stamp) = known.unwrap_or_else(|| (second, second_of(time)));
+        self.0.set(Some((second, stamp)));
+        let milliseconds = since.subsec_millis();
+        for (at, unit) in [(20, 100), (21, 10), (22, 1)] {
+            // A digit.
+            stamp[at] = b'0' + (milliseconds / unit % 10) as u8;
+        }
+        stamp
+    }
+}
+
+fn second_of(time: SystemTime) -> Stamp {
     let time = jiff::Timestamp::try_from(time).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    jiff::fmt::strtime::format("%Y-%m-%dT%H:%M:%S.%3fZ", time).unwrap_or_default()
+    let shown = jiff::fmt::strtime::format("%Y-%m-%dT%H:%M:%S.000Z", time).unwrap_or_default();
+    shown.as_bytes().try_into().unwrap_or(*b"1970-01-01T00:00:00.000Z")
 }
 
 #[cfg(test)]

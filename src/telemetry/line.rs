@@ -1,8 +1,8 @@
 //! One log line, as JSON or as text. Whatever bytes a client sends, a line stays one line and a value stays in its quotes.
 
-use std::io::Write;
+use std::{io::Write, net::IpAddr};
 
-use crate::config::settings::LogFormat;
+use crate::{config::settings::LogFormat, represent::address};
 
 /// The longest value that is logged, in bytes; what is cut is marked. The head's limits are the first bound, this one
 /// keeps a flood of long targets from filling the disk.
@@ -22,17 +22,35 @@ impl<'b> Line<'b> {
     }
 
     /// A value that a client may have sent.
+    #[inline(always)]
     pub(super) fn text(&mut self, key: &str, value: impl AsRef<[u8]>) {
         self.key(key);
         self.quoted(&[value.as_ref()]);
     }
 
     /// A value of letters, digits and `._-:/` that we made ourselves.
-    pub(super) fn token(&mut self, key: &str, value: impl std::fmt::Display) {
+    #[inline(always)]
+    pub(super) fn token(&mut self, key: &str, value: &str) {
         self.key(key);
+        self.enclosed(|line| line.buffer.extend_from_slice(value.as_bytes()));
+    }
+
+    /// An address.
+    #[inline(always)]
+    pub(super) fn address(&mut self, key: &str, address: IpAddr) {
+        self.key(key);
+        self.enclosed(|line| address::push(line.buffer, address));
+    }
+
+    /// Between quotes, where the format has them.
+    fn enclosed(&mut self, write: impl FnOnce(&mut Self)) {
         match self.format {
-            LogFormat::Json => self.put(format_args!("\"{value}\"")),
-            LogFormat::Text => self.put(format_args!("{value}")),
+            LogFormat::Json => {
+                self.buffer.push(b'"');
+                write(self);
+                self.buffer.push(b'"');
+            }
+            LogFormat::Text => write(self),
         }
     }
 
@@ -61,10 +79,15 @@ impl<'b> Line<'b> {
     }
 
     /// A number.
+    #[inline(always)]
     pub(super) fn number(&mut self, key: &str, value: impl Into<u64>) {
         self.key(key);
-        let value = value.into();
-        self.put(format_args!("{value}"));
+        self.digits(value.into());
+    }
+
+    fn digits(&mut self, number: impl itoa::Integer) {
+        let mut digits = itoa::Buffer::new();
+        self.buffer.extend_from_slice(digits.format(number).as_bytes());
     }
 
     /// Rule ids. None is left out.
@@ -78,12 +101,14 @@ impl<'b> Line<'b> {
             LogFormat::Json => ("[", "\"", "]"),
             LogFormat::Text => ("", "", ""),
         };
-        self.put(format_args!("{open}"));
-        for (at, value) in values.enumerate() {
-            let comma = if at == 0 { "" } else { "," };
-            self.put(format_args!("{comma}{quote}{value}{quote}"));
+        let mut before = open;
+        for value in values {
+            for part in [before, quote, value, quote] {
+                self.buffer.extend_from_slice(part.as_bytes());
+            }
+            before = ",";
         }
-        self.put(format_args!("{close}"));
+        self.buffer.extend_from_slice(close.as_bytes());
     }
 
     /// How long the line is so far: a place for [`Line::insert`].
@@ -110,15 +135,24 @@ impl<'b> Line<'b> {
         self.buffer.extend_from_slice(end);
     }
 
+    /// Inlined, so that a key, which is always a constant, is copied as one.
+    #[inline(always)]
     fn key(&mut self, key: &str) {
+        let is_first = self.buffer.is_empty();
+        self.buffer.reserve(key.len() + 4);
         match self.format {
             LogFormat::Json => {
-                let before = if self.buffer.is_empty() { '{' } else { ',' };
-                self.put(format_args!("{before}\"{key}\":"));
+                self.buffer.push(if is_first { b'{' } else { b',' });
+                self.buffer.push(b'"');
+                self.buffer.extend_from_slice(key.as_bytes());
+                self.buffer.extend_from_slice(b"\":");
             }
             LogFormat::Text => {
-                let before = if self.buffer.is_empty() { "" } else { " " };
-                self.put(format_args!("{before}{key}="));
+                if !is_first {
+                    self.buffer.push(b' ');
+                }
+                self.buffer.extend_from_slice(key.as_bytes());
+                self.buffer.push(b'=');
             }
         }
     }
@@ -153,6 +187,10 @@ impl<'b> Line<'b> {
     }
 
     fn shown(&mut self, bytes: &[u8], inside: Inside) {
+        // Nearly all values.
+        if is_plain(bytes, inside) {
+            return self.buffer.extend_from_slice(bytes);
+        }
         for chunk in bytes.utf8_chunks() {
             self.escaped(chunk.valid(), inside);
             for byte in chunk.invalid() {
@@ -182,6 +220,19 @@ impl<'b> Line<'b> {
             (_, LogFormat::Text, _) => self.put(format_args!("\\u{{{:x}}}", u32::from(harmful))),
         }
     }
+}
+
+/// Whether all of it is harmless wherever it stands: visible ASCII without quotes and backslashes, spaces excepted in a word.
+/// Looked at in blocks without a way out in between, so that the compiler compares many bytes at once.
+fn is_plain(bytes: &[u8], inside: Inside) -> bool {
+    let least = match inside {
+        Inside::Quotes => b' ',
+        Inside::Word => b'!',
+    };
+    let is_harmless = |byte: u8| (byte >= least) & (byte < 0x7f) & (byte != b'"') & (byte != b'\\');
+    bytes
+        .chunks(32)
+        .all(|block| block.iter().fold(true, |all, byte| all & is_harmless(*byte)))
 }
 
 /// What a value stands in.
@@ -256,7 +307,7 @@ mod tests {
         let mut line = Line::new(&mut buffer, LogFormat::Text);
         line.word("key", &["a b\u{a0}\"c\n".as_bytes(), b"\xff"]);
         line.bare_word(&[b"", b""]);
-        line.insert(0, |line| line.token(" x", 1));
+        line.insert(0, |line| line.token(" x", "1"));
         assert_eq!(
             String::from_utf8(buffer).as_deref(),
             Ok("  x=1key=a\\u{20}b\\u{a0}\\u{22}c\\u{a}\\xff -")

@@ -11,10 +11,10 @@ pub mod metrics;
 mod redact;
 pub mod writer;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, rc::Rc, sync::Arc, time::Duration};
 
 use self::{
-    access::{Pending, RequestRecord},
+    access::{Pending, RequestRecord, Stamps},
     metrics::{Metrics, WorkerIndex},
     writer::AccessLog,
 };
@@ -43,10 +43,12 @@ impl Telemetry {
 
     /// The handle of one worker. Each worker has its own, so that none waits for another.
     pub fn worker(&self, index: usize) -> WorkerTelemetry {
-        WorkerTelemetry {
+        WorkerTelemetry(Rc::new(OnWorker {
             index: WorkerIndex::new(index),
-            telemetry: self.clone(),
-        }
+            stamps: Stamps::default(),
+            metrics: Arc::clone(&self.metrics),
+            log: Arc::clone(&self.log),
+        }))
     }
 
     /// The counters.
@@ -74,27 +76,33 @@ impl Telemetry {
     }
 }
 
-/// One worker's handle.
+/// One worker's handle. It stays on its thread, so that a request's hold of it is counted there and nowhere else.
 #[derive(Debug, Clone)]
-pub struct WorkerTelemetry {
+pub struct WorkerTelemetry(Rc<OnWorker>);
+
+/// What a worker counts and writes with.
+#[derive(Debug)]
+struct OnWorker {
     index: WorkerIndex,
-    telemetry: Telemetry,
+    stamps: Stamps,
+    metrics: Arc<Metrics>,
+    log: Arc<AccessLog>,
 }
 
 impl WorkerTelemetry {
     /// Counts a judged request and begins its access record. The record is written by [`Pending::finish`]; a record that
     /// is dropped before is written as one whose client went away.
     pub fn begin(&self, record: &RequestRecord<'_>) -> Pending {
-        access::begin(&self.telemetry.metrics, &self.telemetry.log, self.index, record)
+        access::begin(self, record)
     }
 
     /// The worker, as metrics count it.
     pub fn index(&self) -> WorkerIndex {
-        self.index
+        self.0.index
     }
 
     /// The counters.
     pub fn metrics(&self) -> &Arc<Metrics> {
-        &self.telemetry.metrics
+        &self.0.metrics
     }
 }

@@ -1,20 +1,21 @@
 //! Bodies between the gateway and an origin: counted in time, not in bytes, and never held.
 
 use std::{
-    cell::Cell,
     fmt,
     pin::Pin,
-    rc::Rc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
-use super::pool::Lease;
+use super::{
+    h1::{BodyReader, SendError, Sender, WireError},
+    pool::Lease,
+};
+use crate::http1::Piece;
 
 /// A request's body on its way to an origin.
 pub struct Upload(Pin<Box<dyn Body<Data = Bytes, Error = UploadError>>>);
@@ -43,122 +44,19 @@ impl Upload {
     pub fn length(&self) -> Option<u64> {
         self.0.size_hint().exact()
     }
+
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        self.0.as_mut().poll_frame(cx)
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
 }
 
 impl fmt::Debug for Upload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Upload").field(&self.0.size_hint()).finish()
-    }
-}
-
-/// What the sending of a body tells those who wait for the answer to it.
-#[derive(Debug)]
-pub(super) struct Progress {
-    /// When the last bytes were taken.
-    last: Cell<Instant>,
-    /// Whether more are awaited from the client; if not, the origin is the one who keeps us waiting.
-    is_waiting_for_client: Cell<bool>,
-    has_ended: Cell<bool>,
-    failure: Cell<Option<UploadError>>,
-}
-
-impl Progress {
-    pub(super) fn last(&self) -> Instant {
-        self.last.get()
-    }
-
-    pub(super) fn is_waiting_for_client(&self) -> bool {
-        self.is_waiting_for_client.get()
-    }
-
-    pub(super) fn has_ended(&self) -> bool {
-        self.has_ended.get()
-    }
-
-    pub(super) fn failure(&self) -> Option<UploadError> {
-        self.failure.get()
-    }
-}
-
-/// What hyper sends: an upload, or nothing.
-#[derive(Debug)]
-pub(super) struct SentBody(Option<Sending>);
-
-#[derive(Debug)]
-struct Sending {
-    upload: Upload,
-    progress: Rc<Progress>,
-    silence: Silence,
-}
-
-impl SentBody {
-    pub(super) fn none() -> Self {
-        Self(None)
-    }
-
-    /// An upload in which the client may be silent for as long as `idle`.
-    pub(super) fn sending(upload: Upload, idle: Duration) -> (Self, Rc<Progress>) {
-        let progress = Rc::new(Progress {
-            last: Cell::new(Instant::now()),
-            is_waiting_for_client: Cell::new(false),
-            has_ended: Cell::new(false),
-            failure: Cell::new(None),
-        });
-        let sending = Sending {
-            upload,
-            progress: Rc::clone(&progress),
-            silence: Silence::new(idle),
-        };
-        (Self(Some(sending)), progress)
-    }
-}
-
-impl Sending {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
-        let polled = match self.upload.0.as_mut().poll_frame(cx) {
-            Poll::Pending => match self.silence.poll_too_long(cx) {
-                Poll::Ready(()) => Poll::Ready(Some(Err(UploadError::TooSlow))),
-                Poll::Pending => Poll::Pending,
-            },
-            ready => ready,
-        };
-        let progress = &*self.progress;
-        progress.is_waiting_for_client.set(polled.is_pending());
-        match &polled {
-            Poll::Pending => {}
-            Poll::Ready(Some(Ok(frame))) => {
-                self.silence.broken();
-                progress.last.set(Instant::now());
-                progress
-                    .has_ended
-                    .set(frame.is_trailers() || self.upload.0.is_end_stream());
-            }
-            Poll::Ready(Some(Err(error))) => progress.failure.set(Some(*error)),
-            Poll::Ready(None) => progress.has_ended.set(true),
-        }
-        polled
-    }
-}
-
-impl Body for SentBody {
-    type Data = Bytes;
-    type Error = UploadError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
-        match &mut self.0 {
-            Some(sending) => sending.poll_frame(cx),
-            None => Poll::Ready(None),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|sending| sending.upload.0.is_end_stream())
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0
-            .as_ref()
-            .map_or_else(|| SizeHint::with_exact(0), |sending| sending.upload.0.size_hint())
     }
 }
 
@@ -175,21 +73,28 @@ enum Source {
 
 #[derive(Debug)]
 struct Wire {
-    incoming: Incoming,
-    silence: Silence,
+    /// `None` once the body has ended, well or not.
     lease: Option<Lease>,
-    upload: Option<Rc<Progress>>,
+    reader: BodyReader,
+    /// What is still to be sent of the request: some origins answer before they have read it.
+    sender: Sender,
+    idle: Duration,
+    /// When the origin will have been silent for too long; while it is waited for.
+    silent_at: Option<Instant>,
 }
 
 /// Why a response's body ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum OriginBodyError {
     /// The connection or the framing broke.
-    #[error("the origin's response broke off")]
-    Broken(#[source] hyper::Error),
+    #[error("the origin's response broke off: {0}")]
+    Broken(WireError),
     /// The origin was silent for longer than `idle_timeout`.
     #[error("the origin fell silent in the middle of its response")]
     Silent,
+    /// The request's body, which was still being sent, ended early.
+    #[error("the request's body ended early")]
+    Upload(#[source] UploadError),
 }
 
 impl OriginBody {
@@ -198,14 +103,23 @@ impl OriginBody {
         Self(Source::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())))
     }
 
-    pub(super) fn wire(incoming: Incoming, lease: Lease, upload: Option<Rc<Progress>>, idle: Duration) -> Self {
+    /// The body whose head came on this connection. Most are short, and already here: their connection serves the next
+    /// request while the client still reads.
+    pub(super) fn wire(mut lease: Lease, mut reader: BodyReader, sender: Sender, idle: Duration) -> Self {
+        if sender.is_done()
+            && let Some(bytes) = lease.connection.http.take_rest(&mut reader)
+        {
+            lease.give_back(sender.into_buffer());
+            return Self::whole(bytes);
+        }
         let mut wire = Wire {
-            incoming,
-            silence: Silence::new(idle),
             lease: Some(lease),
-            upload,
+            reader,
+            sender,
+            idle,
+            silent_at: None,
         };
-        if wire.incoming.is_end_stream() {
+        if wire.reader.has_ended() {
             wire.finish();
         }
         Self(Source::Wire(Box::new(wire)))
@@ -214,36 +128,45 @@ impl OriginBody {
 
 impl Wire {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, OriginBodyError>>> {
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                self.silence.broken();
-                if self.incoming.is_end_stream() {
-                    self.finish();
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(None) => {
-                self.finish();
-                Poll::Ready(None)
-            }
-            Poll::Ready(Some(Err(error))) => {
-                self.lease = None;
-                Poll::Ready(Some(Err(OriginBodyError::Broken(error))))
-            }
-            Poll::Pending => self.silence.poll_too_long(cx).map(|()| {
+        let Some(lease) = &mut self.lease else {
+            return Poll::Ready(None);
+        };
+        let http = &mut lease.connection.http;
+        if !self.sender.is_over()
+            && let Poll::Ready(Err(SendError::Upload(error))) = http.poll_send(cx, &mut self.sender)
+        {
+            self.lease = None;
+            return Poll::Ready(Some(Err(OriginBodyError::Upload(error))));
+        }
+        let Poll::Ready(piece) = http.poll_piece(cx, &mut self.reader) else {
+            let silent_at = *self.silent_at.get_or_insert_with(|| Instant::now() + self.idle);
+            return http.clock.poll(cx, silent_at).map(|()| {
                 self.lease = None;
                 Some(Err(OriginBodyError::Silent))
-            }),
+            });
+        };
+        self.silent_at = None;
+        if self.reader.has_ended() {
+            self.finish();
         }
+        Poll::Ready(match piece {
+            Ok(Piece::Data(bytes)) => Some(Ok(Frame::data(bytes))),
+            Ok(Piece::Trailers(trailers)) => Some(Ok(Frame::trailers(trailers))),
+            Ok(Piece::End | Piece::Starved) => None,
+            Err(error) => {
+                self.lease = None;
+                Some(Err(OriginBodyError::Broken(error)))
+            }
+        })
     }
 
     /// The response has ended. If the request has not, the origin does not want the rest of it, and the connection is
     /// of no more use: what it still reads could be taken for the next request.
     fn finish(&mut self) {
         if let Some(lease) = self.lease.take()
-            && self.upload.as_ref().is_none_or(|upload| upload.has_ended())
+            && self.sender.is_done()
         {
-            lease.give_back();
+            lease.give_back(Vec::new());
         }
     }
 }
@@ -264,48 +187,15 @@ impl Body for OriginBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Source::Wire(wire) => wire.incoming.is_end_stream(),
+            Source::Wire(wire) => wire.lease.is_none(),
             Source::Whole(bytes) => bytes.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Source::Wire(wire) => wire.incoming.size_hint(),
+            Source::Wire(wire) => wire.reader.left().map_or_else(SizeHint::default, SizeHint::with_exact),
             Source::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
         }
-    }
-}
-
-/// Measures how long nothing has come. The timer exists only once something was waited for.
-#[derive(Debug)]
-struct Silence {
-    longest: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
-    is_running: bool,
-}
-
-impl Silence {
-    fn new(longest: Duration) -> Self {
-        Self {
-            longest,
-            timer: None,
-            is_running: false,
-        }
-    }
-
-    fn broken(&mut self) {
-        self.is_running = false;
-    }
-
-    fn poll_too_long(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(self.longest)));
-        if !self.is_running {
-            timer.as_mut().reset(Instant::now() + self.longest);
-            self.is_running = true;
-        }
-        timer.as_mut().poll(cx)
     }
 }

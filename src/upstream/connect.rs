@@ -5,7 +5,7 @@ use std::{
     mem::MaybeUninit,
     net::SocketAddr,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -25,39 +25,20 @@ use super::{
 /// The bytes of a connection to a server.
 #[derive(Debug)]
 pub(super) enum Stream {
-    Plain(Socket),
-    Tls(Box<TlsStream<Socket>>),
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Stream {
-    /// A second handle on the socket below.
-    pub(super) fn socket(&self) -> Socket {
-        match self {
-            Self::Plain(socket) => socket.clone(),
-            Self::Tls(stream) => stream.get_ref().0.clone(),
-        }
-    }
-}
-
-/// A socket that hyper reads and writes, and that the pool asks whether something lies in it. All on one thread: the lock
-/// is there because hyper's upgrades must be `Send`, and nobody ever waits for it.
-#[derive(Debug, Clone)]
-pub(super) struct Socket(Arc<Mutex<TcpStream>>);
-
-impl Socket {
-    fn new(stream: TcpStream) -> Self {
-        Self(Arc::new(Mutex::new(stream)))
-    }
-
     /// Whether nothing lies unread in the socket, neither bytes nor an end. Asks the kernel: the runtime may not have
     /// heard of it yet.
-    pub(super) fn is_quiet(&self) -> bool {
-        let peeked = SockRef::from(&*self.stream()).peek(&mut [MaybeUninit::uninit()]);
+    pub(super) fn socket_is_quiet(&self) -> bool {
+        let socket = match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        let peeked = SockRef::from(socket).peek(&mut [MaybeUninit::uninit()]);
         peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-    }
-
-    fn stream(&self) -> MutexGuard<'_, TcpStream> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -87,14 +68,13 @@ async fn connect_one(endpoint: &Endpoint, address: SocketAddr) -> Result<Stream,
     let tcp = TcpStream::connect(address).await.map_err(ConnectError::Connect)?;
     // Heads and bodies are written whole; waiting to fill segments would only delay them.
     tcp.set_nodelay(true).map_err(ConnectError::Connect)?;
-    let socket = Socket::new(tcp);
     match endpoint.tls() {
-        None => Ok(Stream::Plain(socket)),
-        Some(tls) => handshake(tls, socket).await,
+        None => Ok(Stream::Plain(tcp)),
+        Some(tls) => handshake(tls, tcp).await,
     }
 }
 
-async fn handshake(tls: &EndpointTls, socket: Socket) -> Result<Stream, ConnectError> {
+async fn handshake(tls: &EndpointTls, socket: TcpStream) -> Result<Stream, ConnectError> {
     TlsConnector::from(Arc::clone(&tls.client))
         .connect(tls.name.clone(), socket)
         .await
@@ -149,37 +129,5 @@ impl AsyncWrite for Stream {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
-    }
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.stream()).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.stream()).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.stream()).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream().is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.stream()).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.stream()).poll_shutdown(cx)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{io, sync::Arc};
 
+pub use super::h1::WireError;
 use super::{body::UploadError, origin::Endpoint};
 
 /// Why a request got no answer from its origin. The gateway turns each into a response.
@@ -33,7 +34,7 @@ pub enum ForwardError {
         /// The server asked.
         server: Arc<Endpoint>,
         /// What went wrong.
-        source: hyper::Error,
+        source: WireError,
     },
     /// The server switched protocols without being asked, or to another one.
     #[error("{server} switched to a protocol that nobody asked for")]
@@ -77,7 +78,4 @@ pub enum ConnectError {
     /// No connection came to be within `connect_timeout`.
     #[error("connecting took too long")]
     Timeout,
-    /// The connection broke at once.
-    #[error("the connection broke at once")]
-    Handshake(#[source] hyper::Error),
 }

@@ -1,133 +1,102 @@
 //! One request and its response on one connection.
 
-use std::{pin::pin, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version,
-    header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE},
+    HeaderValue, Method, Request, Response, StatusCode,
+    header::{CONTENT_LENGTH, UPGRADE},
 };
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::{
-    Answer, Destination, Forwarded, Outgoing, Tunnel, Upload,
-    body::{OriginBody, Progress, SentBody},
+    Answer, Destination, Forwarded, Outgoing, Tunnel, Upload, UploadError,
+    body::OriginBody,
     demo,
-    error::ForwardError,
+    error::{ForwardError, WireError},
     framing,
+    h1::{self, BodyLength, BodyReader, Length, RequestHead, ResponseHead, SendError, Sender},
     origin::Endpoint,
-    pool::Lease,
+    pool::{Connection, Lease},
 };
 use crate::config::settings::Upstream;
 
-/// A request ready to be sent: made anew from what was judged, so that no byte of the client's own framing, spelling or
-/// spacing reaches an origin.
+/// A request ready to be sent.
 #[derive(Debug)]
 pub(super) struct Prepared {
-    request: Request<SentBody>,
-    upload: Option<Rc<Progress>>,
-    upgrade: Option<HeaderValue>,
+    head: RequestHead,
+    upload: Option<Upload>,
 }
 
 impl Prepared {
-    pub(super) fn new(destination: Destination, outgoing: Outgoing, idle: Duration) -> Self {
+    pub(super) fn new(destination: Destination, outgoing: Outgoing) -> Self {
         let Outgoing {
             method,
-            mut headers,
+            headers,
+            ours,
+            accepts_trailers,
             body,
             upgrade,
         } = outgoing;
-        let Destination { target, host } = destination;
-        headers.insert(HOST, host);
-        frame(&mut headers, &method, body.as_ref());
-        connect(&mut headers, upgrade.as_ref());
-        let (body, upload) = match body {
-            None => (SentBody::none(), None),
-            Some(upload) => {
-                let (body, progress) = SentBody::sending(upload, idle);
-                (body, Some(progress))
-            }
+        // RFC 9112 §6: how long the body is, in the one way that leaves no doubt.
+        let length = match body.as_ref().map(Upload::length) {
+            Some(Some(bytes)) => BodyLength::Known(bytes),
+            Some(None) => BodyLength::Chunked,
+            // Methods whose body means something say 0; others only if the client did.
+            None if matches!(method, Method::POST | Method::PUT | Method::PATCH) => BodyLength::Known(0),
+            None if headers.contains_key(CONTENT_LENGTH) => BodyLength::Known(0),
+            None => BodyLength::Unsaid,
         };
-        let mut request = Request::new(body);
-        *request.method_mut() = method;
-        *request.uri_mut() = target;
-        *request.version_mut() = Version::HTTP_11;
-        *request.headers_mut() = headers;
         Self {
-            request,
-            upload,
-            upgrade,
+            head: RequestHead {
+                method,
+                target: destination.target,
+                host: destination.host,
+                headers,
+                ours,
+                accepts_trailers,
+                body: length,
+                upgrade,
+            },
+            upload: body,
         }
     }
 
     /// The demo's answer, once the whole body was read. It is counted and not kept.
-    pub(super) async fn show(self, server: Arc<Endpoint>) -> Result<Forwarded, ForwardError> {
-        let (head, mut body) = self.request.into_parts();
+    pub(super) async fn show(self, server: Arc<Endpoint>, idle: Duration) -> Result<Forwarded, ForwardError> {
         let mut length = 0;
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(ForwardError::Upload)?;
+        let mut upload = self.upload;
+        while let Some(upload) = &mut upload {
+            let frame = match timeout(idle, poll_fn(|cx| upload.poll_frame(cx))).await {
+                Ok(Some(frame)) => frame.map_err(ForwardError::Upload)?,
+                Ok(None) => break,
+                Err(_elapsed) => return Err(ForwardError::Upload(UploadError::TooSlow)),
+            };
             length += frame.data_ref().map_or(0, |bytes| bytes.len() as u64);
         }
+        let mut request = Request::new(());
+        *request.method_mut() = self.head.method.clone();
+        *request.uri_mut() = self.head.target.parse().map_err(|_| ForwardError::Unsendable)?;
+        *request.headers_mut() = self.head.lines();
+        let (head, ()) = request.into_parts();
         let answer = Answer::Response(demo::respond(&head, length).map(OriginBody::whole));
         Ok(Forwarded { answer, server })
     }
 
-    /// A copy, when sending the request twice means the same as sending it once (RFC 9110 §9.2.2).
-    pub(super) fn copy_if_repeatable(&self) -> Option<Self> {
-        let is_repeatable = self.upload.is_none() && self.upgrade.is_none() && self.request.method().is_idempotent();
-        is_repeatable.then(|| {
-            let mut request = Request::new(SentBody::none());
-            *request.method_mut() = self.request.method().clone();
-            *request.uri_mut() = self.request.uri().clone();
-            *request.version_mut() = self.request.version();
-            *request.headers_mut() = self.request.headers().clone();
-            Self {
-                request,
-                upload: None,
-                upgrade: None,
-            }
-        })
-    }
-}
-
-/// Says how long the body is, in the one way that leaves no doubt (RFC 9112 §6).
-fn frame(headers: &mut HeaderMap, method: &Method, body: Option<&Upload>) {
-    headers.remove(TRANSFER_ENCODING);
-    // The gateway answers the expectation by reading the body; nothing is left for the origin to answer.
-    headers.remove(EXPECT);
-    let length = headers.remove(CONTENT_LENGTH);
-    match body.map(Upload::length) {
-        // Methods whose body means something say 0; others only if the client did.
-        None if length.is_some() || matches!(*method, Method::POST | Method::PUT | Method::PATCH) => {
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
-        }
-        None => {}
-        Some(Some(length)) => {
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-        }
-        Some(None) => {
-            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-    }
-    // Only a chunked body can have trailers, and hyper sends only those that `Trailer` announces: those that an HTTP/2 client
-    // does not announce end here, as RFC 9110 §6.5.2 allows. Announced for another body, they would be waited for in vain.
-    if !headers.contains_key(TRANSFER_ENCODING) {
-        headers.remove(TRAILER);
-    }
-}
-
-/// Sets what concerns this connection alone.
-fn connect(headers: &mut HeaderMap, upgrade: Option<&HeaderValue>) {
-    headers.remove(UPGRADE);
-    headers.remove(CONNECTION);
-    if let Some(protocol) = upgrade {
-        headers.insert(UPGRADE, protocol.clone());
-        headers.append(CONNECTION, HeaderValue::from_static("upgrade"));
-    }
-    if headers.contains_key(TE) {
-        headers.append(CONNECTION, HeaderValue::from_static("te"));
+    /// Whether sending the request again means the same as sending it once: its body is not gone, and the origin has not
+    /// seen it, or does the same twice (RFC 9110 §9.2.2).
+    pub(super) fn is_repeatable(&self, seen: Seen) -> bool {
+        let is_harmless = match seen {
+            Seen::Nothing => true,
+            Seen::Perhaps => self.head.method.is_idempotent(),
+        };
+        is_harmless
+            && self.head.upgrade.is_none()
+            && matches!(self.head.body, BodyLength::Unsaid | BodyLength::Known(0))
     }
 }
 
@@ -139,12 +108,26 @@ pub(super) struct Exchange<'a> {
 
 /// Why an exchange came to nothing, and what can still be done about it.
 pub(super) enum Failed {
-    /// Not a byte of the request was sent.
-    Unsent(Box<Prepared>),
     /// A kept connection was closed before any answer.
-    Stale(ForwardError),
+    Stale(Seen, ForwardError),
     /// Nothing can be done.
     Final(ForwardError),
+}
+
+/// What an origin that did not answer has seen of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// Not a byte was sent.
+    Nothing,
+    /// Some or all of it was sent.
+    Perhaps,
+}
+
+/// Why no head came.
+enum Unanswered {
+    Upload(UploadError),
+    Wire(WireError),
+    TimedOut,
 }
 
 impl<'a> Exchange<'a> {
@@ -152,134 +135,123 @@ impl<'a> Exchange<'a> {
         Self { lease, settings }
     }
 
-    pub(super) async fn run(mut self, prepared: Prepared) -> Result<Forwarded, Failed> {
-        let Prepared {
-            request,
-            upload,
-            upgrade,
-        } = prepared;
-        let server = Arc::clone(self.lease.endpoint());
-        let sent = self.lease.connection.sender.try_send_request(request);
-        let answered = match answered_in_time(sent, upload.as_deref(), self.settings.response_timeout).await {
-            Some(answered) => answered,
-            None => return Err(Failed::Final(ForwardError::Timeout { server })),
-        };
+    pub(super) async fn run(mut self, prepared: &mut Prepared) -> Result<Forwarded, Failed> {
+        let head = &prepared.head;
+        let http = &mut self.lease.connection.http;
+        let spare = std::mem::take(&mut http.spare);
+        let upload = prepared.upload.take();
+        let mut sender = Sender::new(head, upload, self.settings.idle_timeout, Instant::now(), spare);
+        let patience = self.settings.response_timeout;
+        let answered = poll_fn(|cx| poll_answer(cx, http, &mut sender, patience)).await;
         let mut response = match answered {
             Ok(response) => response,
-            Err(mut error) => {
-                if let (true, Some(request)) = (self.lease.is_reused(), error.take_message()) {
-                    return Err(Failed::Unsent(Box::new(Prepared {
-                        request,
-                        upload,
-                        upgrade,
-                    })));
-                }
-                return Err(self.failed(server, error.into_error(), upload.as_deref()));
-            }
+            Err(unanswered) => return Err(self.failed(unanswered, &sender)),
         };
-        if !framing::is_unambiguous(response.headers_mut()) {
+        let server = Arc::clone(self.lease.endpoint());
+        let framed = framing::is_unambiguous(&mut response.headers).then(|| Length::of(&head.method, &response).ok());
+        let Some(length) = framed.flatten() else {
             return Err(Failed::Final(ForwardError::Framing { server }));
-        }
-        let answer = if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            self.switched(&server, response, upgrade).await.map_err(Failed::Final)?
+        };
+        let answer = if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            switched(self.lease, &server, response, head.upgrade.as_ref()).map_err(Failed::Final)?
         } else {
-            if !leaves_a_good_connection(&response) {
+            if !h1::is_reusable(&response, length) {
                 self.lease.spoil();
             }
-            let body = |incoming| OriginBody::wire(incoming, self.lease, upload, self.settings.idle_timeout);
-            Answer::Response(response.map(body))
+            let body = OriginBody::wire(self.lease, BodyReader::new(length), sender, self.settings.idle_timeout);
+            Answer::Response(into_response(response, body))
         };
         Ok(Forwarded { answer, server })
     }
 
-    fn failed(&self, server: Arc<Endpoint>, source: hyper::Error, upload: Option<&Progress>) -> Failed {
-        if let Some(error) = upload.and_then(Progress::failure) {
-            return Failed::Final(ForwardError::Upload(error));
-        }
+    fn failed(&self, unanswered: Unanswered, sender: &Sender) -> Failed {
+        let server = Arc::clone(self.lease.endpoint());
+        let source = match unanswered {
+            Unanswered::Upload(error) => return Failed::Final(ForwardError::Upload(error)),
+            Unanswered::TimedOut => return Failed::Final(ForwardError::Timeout { server }),
+            Unanswered::Wire(source) => source,
+        };
         // What did come and was no HTTP is an answer too, if a bad one: asking again would not better it.
-        let is_stale = self.lease.is_reused() && !source.is_parse();
+        let is_stale = self.lease.is_reused() && !matches!(source, WireError::Malformed(_));
         let error = ForwardError::Broken { server, source };
-        if is_stale {
-            Failed::Stale(error)
-        } else {
-            Failed::Final(error)
+        match (is_stale, sender.has_begun()) {
+            (true, true) => Failed::Stale(Seen::Perhaps, error),
+            (true, false) => Failed::Stale(Seen::Nothing, error),
+            (false, _) => Failed::Final(error),
         }
-    }
-
-    /// The origin's 101, if it is an answer to what was asked; else the connection closes.
-    async fn switched(
-        self,
-        server: &Arc<Endpoint>,
-        mut response: Response<Incoming>,
-        asked: Option<HeaderValue>,
-    ) -> Result<Answer, ForwardError> {
-        let switched_to = response.headers().get(UPGRADE);
-        let is_asked = match (&asked, switched_to) {
-            (Some(asked), Some(switched_to)) => switched_to.as_bytes().eq_ignore_ascii_case(asked.as_bytes()),
-            (_, _) => false,
-        };
-        if !is_asked {
-            return Err(ForwardError::UnaskedSwitch {
-                server: Arc::clone(server),
-            });
-        }
-        let switching = hyper::upgrade::on(&mut response);
-        let io = timeout_at(Instant::now() + self.settings.response_timeout, switching)
-            .await
-            .map_err(|_elapsed| ForwardError::Timeout {
-                server: Arc::clone(server),
-            })?
-            .map_err(|source| ForwardError::Broken {
-                server: Arc::clone(server),
-                source,
-            })?;
-        let tunnel = Tunnel {
-            io: TokioIo::new(io),
-            _connection: self.lease.into_connection(),
-        };
-        Ok(Answer::Switched {
-            head: response.map(drop),
-            tunnel,
-        })
     }
 }
 
-/// Whether another request can be sent on the connection that this response came on.
-///
-/// - After an answer in HTTP/1.0 hyper would send the next request in HTTP/1.0 too, and silently leave out a body of
-///   unknown length.
-/// - An answer that has no body but describes one may be followed by it, from origins that know no better: it would be
-///   taken for the next answer. Answers to HEAD describe one by right, and are not suspected.
-fn leaves_a_good_connection<B>(response: &Response<B>) -> bool {
-    let headers = response.headers();
-    let describes_body = || {
-        headers.contains_key(TRANSFER_ENCODING) || headers.get_all(CONTENT_LENGTH).iter().any(|length| length != "0")
-    };
-    let has_no_body = matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    response.version() == Version::HTTP_11 && !(has_no_body && describes_body())
-}
-
-/// Waits for an answer until the origin has been silent for `patience` since the request's last byte. While the client
-/// keeps the origin waiting, the body's own limits hold.
-async fn answered_in_time<T>(
-    sent: impl Future<Output = T>,
-    upload: Option<&Progress>,
+/// Sends, and waits for the head of an answer, until the origin has been silent for `patience` since the request's last
+/// byte. While the client keeps the origin waiting, the body's own limits hold.
+fn poll_answer(
+    cx: &mut Context<'_>,
+    http: &mut h1::Connection,
+    sender: &mut Sender,
     patience: Duration,
-) -> Option<T> {
-    let mut sent = pin!(sent);
-    let mut deadline = Instant::now() + patience;
-    loop {
-        if let Ok(answered) = timeout_at(deadline, &mut sent).await {
-            return Some(answered);
-        }
-        let now = Instant::now();
-        let upload = upload.filter(|upload| !upload.has_ended() || upload.last() + patience > now)?;
-        deadline = match upload.is_waiting_for_client() {
-            true => now + patience,
-            false => upload.last() + patience,
-        };
-        if deadline <= now {
-            return None;
+) -> Poll<Result<ResponseHead, Unanswered>> {
+    if !sender.is_over() {
+        match http.poll_send(cx, sender) {
+            Poll::Ready(Err(SendError::Upload(error))) => return Poll::Ready(Err(Unanswered::Upload(error))),
+            Poll::Ready(Err(SendError::Io(error))) if !sender.has_begun() => {
+                return Poll::Ready(Err(Unanswered::Wire(error.into())));
+            }
+            // An origin that takes no more may have said why.
+            Poll::Ready(Err(SendError::Io(_)) | Ok(())) | Poll::Pending => {}
         }
     }
+    // What came before the first byte went out is no answer to it.
+    while sender.has_begun() {
+        match http.poll_head(cx) {
+            Poll::Ready(Ok(head)) if is_interim(head.status) => {}
+            Poll::Ready(head) => return Poll::Ready(head.map_err(Unanswered::Wire)),
+            Poll::Pending => break,
+        }
+    }
+    match sender.waits_since() {
+        Some(since) => http
+            .clock
+            .poll(cx, since + patience)
+            .map(|()| Err(Unanswered::TimedOut)),
+        None => Poll::Pending,
+    }
+}
+
+/// Whether the answer is still to come (RFC 9110 §15.2).
+fn is_interim(status: StatusCode) -> bool {
+    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
+}
+
+fn into_response<B>(head: ResponseHead, body: B) -> Response<B> {
+    let mut response = Response::new(body);
+    *response.status_mut() = head.status;
+    *response.version_mut() = head.version;
+    *response.headers_mut() = head.headers;
+    response
+}
+
+/// The origin's 101, if it is an answer to what was asked; else the connection closes.
+fn switched(
+    lease: Lease,
+    server: &Arc<Endpoint>,
+    response: ResponseHead,
+    asked: Option<&HeaderValue>,
+) -> Result<Answer, ForwardError> {
+    let is_asked = match (asked, response.headers.get(UPGRADE)) {
+        (Some(asked), Some(switched_to)) => switched_to.as_bytes().eq_ignore_ascii_case(asked.as_bytes()),
+        (_, _) => false,
+    };
+    if !is_asked {
+        return Err(ForwardError::UnaskedSwitch {
+            server: Arc::clone(server),
+        });
+    }
+    let Connection { http, open } = lease.into_connection();
+    Ok(Answer::Switched {
+        head: into_response(response, ()),
+        tunnel: Tunnel {
+            io: http.into_tunnel(),
+            _open: open,
+        },
+    })
 }

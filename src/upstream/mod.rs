@@ -12,6 +12,7 @@ mod body;
 mod connect;
 mod exchange;
 mod framing;
+mod h1;
 mod pool;
 mod resolve;
 
@@ -21,34 +22,38 @@ pub mod origin;
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
-use http::{HeaderMap, HeaderValue, Method, Response, Uri};
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use tokio::time::Instant;
 
-pub use self::body::{OriginBody, OriginBodyError, Upload, UploadError};
+pub use self::{
+    body::{OriginBody, OriginBodyError, Upload, UploadError},
+    h1::Switched,
+};
 use self::{
     error::ForwardError,
     exchange::{Exchange, Failed, Prepared},
     origin::{Endpoint, Origin},
-    pool::{Connection, Lease, Pool},
+    pool::{Lease, Pool},
 };
 use crate::{
     config::settings::Server,
+    http1::Scratch,
     policy::decision::Permit,
-    telemetry::metrics::{UpstreamMeter, WorkerIndex},
+    telemetry::metrics::{OpenConnection, UpstreamMeter, WorkerIndex},
 };
 
 /// A worker's connections to all origins.
 #[derive(Debug, Default)]
 pub struct Upstreams {
     pools: RefCell<HashMap<Arc<Endpoint>, Rc<Pool>>>,
+    /// What answers are read into.
+    scratch: Rc<Scratch>,
 }
 
 /// Where a request goes: what a permit says, in the terms of HTTP/1.1. There is no other way to make one.
 #[derive(Debug)]
 pub struct Destination {
-    target: Uri,
+    target: Box<str>,
     host: HeaderValue,
 }
 
@@ -58,13 +63,13 @@ impl Destination {
     /// # Errors
     /// HTTP/1.1 cannot carry them unchanged; then they are not sent at all.
     pub fn of(permit: Permit<'_>) -> Result<Self, ForwardError> {
-        let judged = permit.target().forwarded();
-        let target: Uri = judged.parse().map_err(|_| ForwardError::Unsendable)?;
-        let is_unchanged =
-            target.authority().is_none() && target.path_and_query().is_some_and(|sent| sent.as_str() == judged);
+        let target = permit.target().forwarded();
         let host = HeaderValue::from_str(permit.host().authority()).map_err(|_| ForwardError::Unsendable)?;
-        match is_unchanged {
-            true => Ok(Self { target, host }),
+        match h1::is_target(target) {
+            true => Ok(Self {
+                target: target.into(),
+                host,
+            }),
             false => Err(ForwardError::Unsendable),
         }
     }
@@ -75,8 +80,12 @@ impl Destination {
 pub struct Outgoing {
     /// The method as the client sent it.
     pub method: Method,
-    /// The end-to-end headers. `Host`, framing and connection headers are set here anew, whatever they say.
+    /// The client's end-to-end headers. `Host`, framing and connection headers are set here anew, whatever they say.
     pub headers: HeaderMap,
+    /// What the origin is told beside them. No name is in both.
+    pub ours: Vec<(HeaderName, HeaderValue)>,
+    /// Whether the client reads trailers.
+    pub accepts_trailers: bool,
     /// The body; `None`: the request has none, which is not the same as an empty one of unknown length.
     pub body: Option<Upload>,
     /// The protocol to switch to, when the client asks for one.
@@ -111,9 +120,9 @@ pub enum Answer {
 #[derive(Debug)]
 pub struct Tunnel {
     /// The bytes, both ways.
-    pub io: TokioIo<Upgraded>,
+    pub io: Switched,
     /// Counted as open until dropped.
-    _connection: Connection,
+    _open: Option<OpenConnection>,
 }
 
 /// What a worker's requests may take of an upstream's connections.
@@ -139,28 +148,20 @@ impl Upstreams {
         quota: Quota<'_>,
     ) -> Result<Forwarded, ForwardError> {
         let settings = origin.settings();
-        let mut prepared = Prepared::new(destination, request, settings.idle_timeout);
+        let mut prepared = Prepared::new(destination, request);
         let mut reached = self.reach(origin, quota, Reuse::Idle).await?;
         loop {
             let lease = match reached {
                 Reached::Server(lease) => lease,
-                Reached::Demo(server) => return prepared.show(server).await,
+                Reached::Demo(server) => return prepared.show(server, settings.idle_timeout).await,
             };
-            let spare = match lease.is_reused() {
-                true => prepared.copy_if_repeatable(),
-                false => None,
-            };
-            let failed = match Exchange::new(lease, settings).run(prepared).await {
+            match Exchange::new(lease, settings).run(&mut prepared).await {
                 Ok(forwarded) => return Ok(forwarded),
-                Err(failed) => failed,
-            };
-            // A kept connection may have been closed by the server the moment that it was used. Asking once more on a
-            // fresh one is safe when nothing was sent, or when asking twice means the same as asking once.
-            prepared = match failed {
-                Failed::Unsent(prepared) => *prepared,
-                Failed::Stale(error) => spare.ok_or(error)?,
-                Failed::Final(error) => return Err(error),
-            };
+                // A kept connection may have been closed by the server the moment that it was used. Asking once more on a
+                // fresh one is safe when nothing was sent, or when asking twice means the same as asking once.
+                Err(Failed::Stale(seen, _)) if prepared.is_repeatable(seen) => {}
+                Err(Failed::Stale(_, error) | Failed::Final(error)) => return Err(error),
+            }
             reached = self.reach(origin, quota, Reuse::Never).await?;
         }
     }
@@ -206,7 +207,7 @@ impl Upstreams {
         if let Some(pool) = self.pools.borrow().get(endpoint) {
             return Rc::clone(pool);
         }
-        let pool = Rc::new(Pool::new(Arc::clone(endpoint)));
+        let pool = Rc::new(Pool::new(Arc::clone(endpoint), Rc::clone(&self.scratch)));
         self.pools.borrow_mut().insert(Arc::clone(endpoint), Rc::clone(&pool));
         pool
     }

@@ -32,6 +32,8 @@ pub struct Origin {
 #[derive(Debug)]
 pub struct Endpoint {
     server: Server,
+    /// How it is called in logs.
+    name: Box<str>,
     tls: Option<EndpointTls>,
 }
 
@@ -135,8 +137,14 @@ impl Endpoint {
         };
         Ok(Self {
             server: server.clone(),
+            name: name(server).into(),
             tls,
         })
+    }
+
+    /// As it was written: scheme, host and port.
+    pub fn as_str(&self) -> &str {
+        &self.name
     }
 
     /// The server as configured.
@@ -151,15 +159,19 @@ impl Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (scheme, host, port) = match &self.server {
-            Server::Http { host, port } => ("http", host, port),
-            Server::Https { host, port } => ("https", host, port),
-            Server::Demo => return f.write_str("builtin:demo"),
-        };
-        match host.contains(':') {
-            true => write!(f, "{scheme}://[{host}]:{port}"),
-            false => write!(f, "{scheme}://{host}:{port}"),
-        }
+        f.write_str(&self.name)
+    }
+}
+
+fn name(server: &Server) -> String {
+    let (scheme, host, port) = match server {
+        Server::Http { host, port } => ("http", host, port),
+        Server::Https { host, port } => ("https", host, port),
+        Server::Demo => return "builtin:demo".to_owned(),
+    };
+    match host.contains(':') {
+        true => format!("{scheme}://[{host}]:{port}"),
+        false => format!("{scheme}://{host}:{port}"),
     }
 }
 

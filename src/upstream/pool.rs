@@ -7,39 +7,33 @@ use std::{
     time::Duration,
 };
 
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    task::AbortHandle,
-    time::{Instant, sleep_until, timeout, timeout_at},
+    time::{Instant, sleep_until, timeout_at},
 };
 
 use super::{
-    Quota, Reuse,
-    body::SentBody,
-    connect::{self, Socket},
+    Quota, Reuse, connect,
     error::{ConnectError, ForwardError},
+    h1,
     origin::Endpoint,
     resolve::Addresses,
 };
 use crate::{
     config::settings::{Server, Upstream},
+    http1::Scratch,
     telemetry::metrics::OpenConnection,
 };
 
 /// How long a server that could not be reached is tried last: long enough that most requests don't pay for it, short
 /// enough that it is found again soon.
 const FAILED: Duration = Duration::from_secs(3);
-/// A connection whose response has ended needs one more turn of its task at most; one that takes longer is not clean.
-const CLEAN_WITHIN: Duration = Duration::from_secs(1);
-/// The largest response head, and the most of a body that is held: an origin cannot make the gateway hold more.
-const BUFFER: usize = 128 * 1024;
 
 /// The connections of one worker to one server.
 #[derive(Debug)]
 pub(super) struct Pool {
     endpoint: Arc<Endpoint>,
+    scratch: Rc<Scratch>,
     addresses: Option<Addresses>,
     /// Addresses take turns as servers do.
     turn: Cell<usize>,
@@ -59,13 +53,11 @@ pub(super) struct Slot {
     _permit: OwnedSemaphorePermit,
 }
 
-/// A connection and the task that drives it. Dropped, it closes at once, whatever is under way on it.
+/// A connection, counted. Dropped, it closes at once, whatever is under way on it.
 #[derive(Debug)]
 pub(super) struct Connection {
-    pub(super) sender: SendRequest<SentBody>,
-    socket: Socket,
-    driver: AbortHandle,
-    _open: Option<OpenConnection>,
+    pub(super) http: h1::Connection,
+    pub(super) open: Option<OpenConnection>,
 }
 
 #[derive(Debug)]
@@ -87,13 +79,14 @@ pub(super) struct Lease {
 }
 
 impl Pool {
-    pub(super) fn new(endpoint: Arc<Endpoint>) -> Self {
+    pub(super) fn new(endpoint: Arc<Endpoint>, scratch: Rc<Scratch>) -> Self {
         let addresses = match endpoint.server() {
             Server::Http { host, port } | Server::Https { host, port } => Some(Addresses::new(host, *port)),
             Server::Demo => None,
         };
         Self {
             endpoint,
+            scratch,
             addresses,
             turn: Cell::new(0),
             idle: RefCell::default(),
@@ -173,9 +166,8 @@ impl Pool {
     /// request was sent cannot be its answer.
     fn idle(&self, keepalive: Duration) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { connection, since }) = idle.pop() {
-            let is_open = connection.sender.is_ready() && !connection.sender.is_closed();
-            if is_open && since.elapsed() < keepalive && connection.socket.is_quiet() {
+        while let Some(Idle { mut connection, since }) = idle.pop() {
+            if since.elapsed() < keepalive && connection.http.is_quiet() {
                 return Some(connection);
             }
         }
@@ -208,22 +200,9 @@ impl Pool {
         let count = addresses.len();
         let in_turn = (0..count).map(|i| addresses[(turn + i) % count]);
         let stream = connect::connect(&self.endpoint, in_turn, deadline).await?;
-        let socket = stream.socket();
-        let (sender, connection) = http1::Builder::new()
-            .max_buf_size(BUFFER)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(ConnectError::Handshake)?;
-        let driver = tokio::task::spawn_local(async move {
-            if let Err(error) = connection.with_upgrades().await {
-                tracing::debug!(%error, "connection to an origin ended");
-            }
-        });
         Ok(Connection {
-            sender,
-            socket,
-            driver: driver.abort_handle(),
-            _open: quota.meter.map(|(meter, worker)| meter.connected(worker)),
+            http: h1::Connection::new(stream, Rc::clone(&self.scratch)),
+            open: quota.meter.map(|(meter, worker)| meter.connected(worker)),
         })
     }
 
@@ -231,7 +210,7 @@ impl Pool {
         let since = Instant::now();
         let mut idle = self.idle.borrow_mut();
         if idle.len() >= max_idle {
-            idle.retain(|idle| !idle.connection.sender.is_closed());
+            idle.retain_mut(|idle| idle.connection.http.is_quiet());
         }
         if idle.len() < max_idle && !keepalive.is_zero() {
             idle.push(Idle { connection, since });
@@ -248,7 +227,7 @@ async fn reap(pool: Weak<Pool>, keepalive: Duration) {
         let next = {
             let Some(pool) = pool.upgrade() else { return };
             let mut idle = pool.idle.borrow_mut();
-            idle.retain(|idle| idle.since.elapsed() < keepalive && !idle.connection.sender.is_closed());
+            idle.retain_mut(|idle| idle.since.elapsed() < keepalive && idle.connection.http.is_quiet());
             match idle.first() {
                 Some(oldest) => oldest.since + keepalive,
                 None => {
@@ -292,14 +271,13 @@ impl Lease {
         self.is_good = false;
     }
 
-    /// Lets the slot go while the connection goes its own way: its driver has handed the bytes over.
+    /// Lets the slot go while the connection goes its own way.
     pub(super) fn into_connection(self) -> Connection {
         self.connection
     }
 
-    /// Keeps the connection for others, if it turns out to be clean: hyper says it is ready only when both messages
-    /// have ended, nothing unread is left and neither side wants to close.
-    pub(super) fn give_back(self) {
+    /// Keeps the connection for others, with a buffer to write heads into. Both messages must have ended.
+    pub(super) fn give_back(self, spare: Vec<u8>) {
         let Self {
             slot,
             mut connection,
@@ -308,23 +286,9 @@ impl Lease {
             max_idle,
             ..
         } = self;
-        if !is_good || connection.sender.is_closed() {
-            return;
-        }
-        if connection.sender.is_ready() {
+        if is_good && connection.http.is_clean() {
+            connection.http.spare = spare;
             slot.pool.keep(connection, keepalive, max_idle);
-            return;
         }
-        tokio::task::spawn_local(async move {
-            if let Ok(Ok(())) = timeout(CLEAN_WITHIN, connection.sender.ready()).await {
-                slot.pool.keep(connection, keepalive, max_idle);
-            }
-        });
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.driver.abort();
     }
 }

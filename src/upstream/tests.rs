@@ -129,6 +129,8 @@ fn get() -> Outgoing {
     Outgoing {
         method: Method::GET,
         headers: HeaderMap::new(),
+        ours: Vec::new(),
+        accepts_trailers: false,
         body: None,
         upgrade: None,
     }
@@ -387,7 +389,7 @@ async fn a_body_of_unknown_length_is_chunked_even_for_get_and_keeps_its_announce
     .await;
     assert_eq!(
         seen.await.unwrap(),
-        "GET / HTTP/1.1\r\ntrailer: x-sum\r\nhost: example.com:8443\r\ntransfer-encoding: chunked\r\n\r\n\
+        "GET / HTTP/1.1\r\nhost: example.com:8443\r\ntrailer: x-sum\r\ntransfer-encoding: chunked\r\n\r\n\
          5\r\nhello\r\n0\r\nx-sum: 9\r\n\r\n"
     );
 }

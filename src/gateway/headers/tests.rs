@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::policy::{
-    client::{ClientIp, ClientIpSettings, SourceAddr, hops},
+    client::{ClientIpSettings, SourceAddr, hops},
     network::IpRange,
 };
 
@@ -53,10 +53,12 @@ fn at_origin(policy: &HeaderPolicy, source: &str, mut headers: HeaderMap) -> Vec
         host: &Host::parse("a.test:8443").expect("a host"),
         request_id: &id.unwrap_or(HeaderValue::from_static("made")),
         country: Country::new("DE").expect("a code"),
-        upgrade: None,
-        accepts_trailers: false,
     };
-    policy.set_for_origin(&mut headers, &facts);
+    let ours = policy.for_origin(&mut headers, &facts);
+    for (name, value) in ours {
+        assert!(!headers.contains_key(&name), "{name} is the client's");
+        headers.insert(name, value);
+    }
     shown(&headers)
 }
 
@@ -218,35 +220,9 @@ fn request_ids_are_kept_from_trusted_sources_if_they_are_plain() {
     }
     let mut headers = HeaderMap::new();
     for (length, kept) in [(128, true), (129, false)] {
-        headers.insert(X_REQUEST_ID, text("a".repeat(length)));
+        headers.insert(X_REQUEST_ID, text(&"a".repeat(length)));
         assert_eq!(request_id(&headers, Trust::Trusted).is_some(), kept, "{length}");
     }
-}
-
-#[test]
-fn trailers_and_upgrades_are_asked_for_again_on_our_connection() {
-    let way = [Hop {
-        ip: ClientIp::new([192, 0, 2, 1].into()),
-        trusted: false,
-    }];
-    let host = Host::parse("a.test").expect("a host");
-    let id = HeaderValue::from_static("made");
-    let facts = ForOrigin {
-        trust: Trust::Untrusted,
-        way: &way,
-        tls: false,
-        host: &host,
-        request_id: &id,
-        country: Country::UNKNOWN,
-        upgrade: None,
-        accepts_trailers: true,
-    };
-    let mut headers = HeaderMap::new();
-    policy().set_for_origin(&mut headers, &facts);
-    assert_eq!(
-        (headers.get(TE), headers.get(CONNECTION)),
-        (Some(&"trailers".parse().expect("ok")), Some(&"te".parse().expect("ok")))
-    );
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use std::{
     rc::Rc,
-    sync::Arc,
     time::{Instant, SystemTime},
 };
 
@@ -16,7 +15,7 @@ use crate::{
         head::{self, CheckedHead, HeadError},
         headers::{Trust, request_id},
         refusal::Refusal,
-        terms::Terms,
+        terms::{ServedSite, Terms},
     },
     policy::{
         client::{DerivedFrom, Hop, client_tls, hops},
@@ -24,7 +23,6 @@ use crate::{
         facts::{ClientFacts, Country, HttpVersion},
         normalize::{Host, Malformed, Target},
     },
-    snapshot::CompiledSite,
     telemetry::access::{Handshake, Judgement, RequestRecord},
 };
 
@@ -46,7 +44,7 @@ pub(super) type Way = Result<Vec<Hop>, Malformed>;
 /// A request in which nothing is left to interpretation.
 pub(super) struct Checked {
     pub(super) head: CheckedHead,
-    pub(super) site: Arc<CompiledSite>,
+    pub(super) site: ServedSite,
     pub(super) target: Target,
     pub(super) client: ClientFacts,
     pub(super) tls: bool,
@@ -57,13 +55,13 @@ pub(super) struct Checked {
 pub(super) struct Rejected {
     pub(super) error: HeadError,
     host: Option<Host>,
-    site: Option<Arc<CompiledSite>>,
+    site: Option<ServedSite>,
 }
 
 /// What is known of a request, for its record and its refusal.
 #[derive(Clone, Copy)]
 pub(super) struct Known<'k> {
-    pub(super) site: Option<&'k CompiledSite>,
+    pub(super) site: Option<&'k ServedSite>,
     pub(super) host: Option<&'k Host>,
     pub(super) path: Option<&'k str>,
     pub(super) tls: bool,
@@ -112,7 +110,7 @@ impl<'c> Arrival<'c> {
         let rejected = |error: HeadError| Rejected {
             error,
             host: Some(head.host.clone()),
-            site: Some(Arc::clone(&site)),
+            site: Some(site.clone()),
         };
         let target = head::target(parts, site.settings.paths).map_err(rejected)?;
         let way = way.map_err(|error| rejected(error.into()))?;
@@ -133,10 +131,10 @@ impl<'c> Arrival<'c> {
         })
     }
 
-    fn site(&self, head: &CheckedHead) -> Result<Arc<CompiledSite>, Rejected> {
+    fn site(&self, head: &CheckedHead) -> Result<ServedSite, Rejected> {
         let sni = self.connection.tls.as_ref().and_then(|tls| tls.sni.as_ref());
         let site = self.terms.snapshot.site_table.choose(&head.host.name, sni);
-        site.and_then(|site| self.terms.snapshot.sites.get(site).cloned().ok_or(NO_SITE))
+        site.and_then(|site| ServedSite::of(&self.terms, site).ok_or(NO_SITE))
             .map_err(|error| Rejected {
                 error,
                 host: Some(head.host.clone()),
@@ -194,6 +192,7 @@ impl<'c> Arrival<'c> {
             site: known.site.map(|site| site.settings.facts.name.as_str()),
             generation: self.terms.snapshot.generation,
             meters: Some(&self.terms.meters),
+            site_number: known.site.map(ServedSite::number),
             judgement,
         }
     }
@@ -240,7 +239,7 @@ impl From<HeadError> for Rejected {
 impl Rejected {
     pub(super) fn known<'k>(&'k self, arrival: &'k Arrival<'_>) -> Known<'k> {
         Known {
-            site: self.site.as_deref(),
+            site: self.site.as_ref(),
             host: self.host.as_ref(),
             path: None,
             tls: arrival.connection.tls.is_some(),

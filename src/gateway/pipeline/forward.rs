@@ -1,20 +1,19 @@
 //! A permitted request's way to its origin, and the response's way back.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode,
     header::{ACCEPT, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE},
     request::Parts,
 };
-use hyper::upgrade::OnUpgrade;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Arrival, Checked, Gateway, Known};
 use crate::{
     gateway::{
         answer::{AnswerBody, OpenRecord},
-        connection::{Close, RequestBody},
+        connection::{Close, RequestBody, Switched},
         failures::{Failure, upstream_failure},
         headers::{ForOrigin, remove_hop_by_hop_of_response},
         tunnel,
@@ -31,18 +30,18 @@ impl Gateway {
         &self,
         arrival: Arrival<'_>,
         checked: Checked,
-        mut parts: Parts,
-        body: RequestBody,
+        parts: Parts,
+        mut body: RequestBody,
         destination: Destination,
         mut record: OpenRecord,
     ) -> Result<Response<AnswerBody>, Close> {
         let asker = Asker::of(&parts);
-        let switching = parts.extensions.remove::<OnUpgrade>();
+        let switching = body.take_switched();
         let outgoing = match arrival.outgoing(&checked, parts, body, &record) {
             Ok(outgoing) => outgoing,
             Err(failure) => return arrival.fail(&checked, &asker, record, failure),
         };
-        record.upstream = Some(Arc::clone(checked.site.origin.settings()));
+        record.asked = Some(checked.site.clone());
         let deadline = arrival.deadline();
         let began = Instant::now();
         let forwarded = match self.ask(&checked.site, destination, outgoing, &arrival, deadline).await {
@@ -153,11 +152,9 @@ impl Arrival<'_> {
             host: &checked.head.host,
             request_id: &self.id,
             country: checked.client.geo.country,
-            upgrade: checked.head.upgrade.as_ref(),
-            accepts_trailers: checked.head.accepts_trailers,
         };
         let trailers = Trailers::after(&parts.headers);
-        self.terms.snapshot.headers.set_for_origin(&mut parts.headers, &facts);
+        let ours = self.terms.snapshot.headers.for_origin(&mut parts.headers, &facts);
         let body = match http_body::Body::is_end_stream(&body) {
             true => None,
             false => {
@@ -168,6 +165,8 @@ impl Arrival<'_> {
         Ok(Outgoing {
             method: parts.method,
             headers: parts.headers,
+            ours,
+            accepts_trailers: checked.head.accepts_trailers,
             body,
             upgrade: checked.head.upgrade.as_ref().map(|upgrade| upgrade.protocol().clone()),
         })
@@ -211,7 +210,7 @@ impl Arrival<'_> {
         &self,
         mut head: Response<()>,
         tunnel: Tunnel,
-        client: OnUpgrade,
+        client: Switched,
         mut record: OpenRecord,
         open: OpenTunnel,
     ) -> Response<AnswerBody> {

@@ -131,7 +131,12 @@ impl Host {
             None if port.is_empty() => None,
             None => return Err(INVALID),
         };
-        let with_port = port.map(|port| format!("{name}:{port}"));
+        let with_port = port.map(|_| {
+            let mut both = String::with_capacity(as_sent.len());
+            both.push_str(name.as_str());
+            both.push_str(&as_sent[name_len..]);
+            both
+        });
         Ok(Self { name, port, with_port })
     }
 

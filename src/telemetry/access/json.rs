@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use http::header::{REFERER, USER_AGENT};
 
-use super::{Ending, Judgement, RequestRecord, ResponseRecord, nanoseconds, time, tls_version};
+use super::{Ending, Judgement, RequestRecord, ResponseRecord, nanoseconds, tls_version};
 use crate::{
     policy::client::DerivedFrom,
     telemetry::{
@@ -14,8 +14,8 @@ use crate::{
 };
 
 /// The first half.
-pub(super) fn begin(line: &mut Line<'_>, redaction: &Redaction, record: &RequestRecord<'_>) {
-    line.token("@timestamp", time(record.received));
+pub(super) fn begin(line: &mut Line<'_>, redaction: &Redaction, stamp: &str, record: &RequestRecord<'_>) {
+    line.token("@timestamp", stamp);
     write_decision(line, &record.judgement);
     write_addresses(line, record);
     line.text("http.request.method", record.method);
@@ -53,7 +53,7 @@ fn write_decision(line: &mut Line<'_>, judgement: &Judgement<'_>) {
         line.token("event.reason", reason.as_str());
     }
     if let Some(rule) = judgement.rule() {
-        line.token("rule.id", &rule.id);
+        line.token("rule.id", rule.id.as_str());
         line.token("portcullis.phase", rule.phase.as_str());
         if let Some(note) = &rule.note {
             line.text("rule.note", note);
@@ -79,7 +79,7 @@ fn write_decision(line: &mut Line<'_>, judgement: &Judgement<'_>) {
 
 fn write_addresses(line: &mut Line<'_>, record: &RequestRecord<'_>) {
     if let Some(client) = &record.client {
-        line.token("client.ip", client.ip.addr());
+        line.address("client.ip", client.ip.addr());
         line.token("client.geo.country_iso_code", client.geo.country.as_str());
         line.token("client.geo.continent_code", client.geo.continent.as_str());
         if client.geo.asn != 0 {
@@ -92,11 +92,11 @@ fn write_addresses(line: &mut Line<'_>, record: &RequestRecord<'_>) {
         line.token("portcullis.client_ip_source", from);
     }
     let source = record.source.0.ip().to_canonical();
-    line.token("source.ip", source);
+    line.address("source.ip", source);
     line.number("source.port", record.source.0.port());
     let peer: IpAddr = record.peer.0.ip().to_canonical();
     if peer != source {
-        line.token("portcullis.peer_ip", peer);
+        line.address("portcullis.peer_ip", peer);
     }
 }
 
@@ -128,7 +128,7 @@ pub(super) fn end(line: &mut Line<'_>, response: &ResponseRecord<'_>, has_reason
     if let Some(upstream) = &response.upstream {
         line.text("portcullis.upstream", upstream.name);
         if let Some(server) = upstream.server {
-            line.text("portcullis.upstream_server", server.to_string());
+            line.text("portcullis.upstream_server", server);
         }
         if let Some(took) = upstream.took {
             line.number("portcullis.upstream_duration", nanoseconds(took));

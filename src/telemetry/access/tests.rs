@@ -1,4 +1,4 @@
-use std::io;
+use std::{io, rc::Rc, sync::Arc};
 
 use http::{HeaderValue, header::USER_AGENT};
 
@@ -104,6 +104,7 @@ fn logged(format: LogFormat, sent: &Sent) -> String {
         site: Some(&facts.site.name),
         generation: 3,
         meters: None,
+        site_number: None,
         judgement: Judgement::Decided {
             decision: &decision,
             took: Duration::from_micros(2),
@@ -116,15 +117,17 @@ fn render(format: LogFormat, record: &RequestRecord<'_>, response: &ResponseReco
     let redaction = Redaction::new(&["token".to_owned()]);
     let has_reason = record.judgement.reason().is_some();
     let took = Duration::from_nanos(1500);
+    let stamp = Stamps::default().of(record.received);
+    let stamp = std::str::from_utf8(&stamp).expect("ASCII");
     let mut buffer = Vec::new();
     let mut line = Line::new(&mut buffer, format);
     match format {
         LogFormat::Json => {
-            json::begin(&mut line, &redaction, record);
+            json::begin(&mut line, &redaction, stamp, record);
             json::end(&mut line, response, has_reason, took);
         }
         LogFormat::Text => {
-            let gaps = text::begin(&mut line, &redaction, record);
+            let gaps = text::begin(&mut line, &redaction, stamp, record);
             text::end(&mut line, gaps, response, has_reason, took);
         }
     }
@@ -151,7 +154,7 @@ fn an_allowed_request_is_logged_with_its_rule_and_all_else() {
         response_bytes: 20,
         upstream: Some(UpstreamRecord {
             name: "app",
-            server: Some(&"http://192.0.2.9:3000"),
+            server: Some("http://192.0.2.9:3000"),
             took: Some(Duration::from_nanos(700)),
         }),
         ..ResponseRecord::default()
@@ -260,6 +263,7 @@ fn a_request_that_makes_no_sense_is_logged_as_far_as_it_does() {
         site: None,
         generation: 1,
         meters: None,
+        site_number: None,
         judgement: Judgement::Rejected {
             reason: Reason::Malformed,
             detail: Some("backslash in the path"),
@@ -301,7 +305,7 @@ fn a_request_that_is_dropped_is_recorded_as_one_whose_client_went_away() -> io::
     let policy = policy(facts.site);
     let mut scratch = Scratch::new();
     let decision = policy.decide(&facts, &mut scratch);
-    let meters = telemetry.metrics().meters(["main"], ["office", "soon"], []);
+    let meters = Rc::new(Arc::new(telemetry.metrics().meters(["main"], ["office", "soon"], [])));
     let record = RequestRecord {
         received: SystemTime::now(),
         started: Instant::now(),
@@ -324,6 +328,7 @@ fn a_request_that_is_dropped_is_recorded_as_one_whose_client_went_away() -> io::
         site: Some("main"),
         generation: 1,
         meters: Some(&meters),
+        site_number: Some(0),
         judgement: Judgement::Decided {
             decision: &decision,
             took: Duration::from_micros(2),

@@ -17,15 +17,15 @@ pub(super) struct Gaps {
 }
 
 /// Everything but the response.
-pub(super) fn begin(line: &mut Line<'_>, redaction: &Redaction, record: &RequestRecord<'_>) -> Gaps {
-    line.bare(super::time(record.received));
+pub(super) fn begin(line: &mut Line<'_>, redaction: &Redaction, stamp: &str, record: &RequestRecord<'_>) -> Gaps {
+    line.bare(stamp);
     line.bare(record.judgement.decision().as_str());
     let status = line.len();
     if let Some(reason) = record.judgement.reason() {
         line.bare(reason.as_str());
     }
     if let Some(rule) = record.judgement.rule() {
-        line.token("rule", &rule.id);
+        line.token("rule", rule.id.as_str());
     }
     match &record.client {
         Some(client) => {
@@ -68,7 +68,7 @@ fn write_more(line: &mut Line<'_>, redaction: &Redaction, record: &RequestRecord
     }
     let source = record.source.0.ip().to_canonical();
     if record.client.is_some_and(|client| client.ip.addr() != source) {
-        line.token("source", source);
+        line.address("source", source);
     }
     if let Some(asn) = record.client.map(|client| client.geo.asn).filter(|asn| *asn != 0) {
         line.number("asn", asn);

@@ -1,7 +1,8 @@
 //! Meters of things that the configuration names, and of what rules do.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
+use hashbrown::HashMap;
 use http::StatusCode;
 
 use super::cells::{Counter, Gauge, Histogram, WorkerIndex};
@@ -83,17 +84,20 @@ impl SiteMeter {
     }
 }
 
-/// The meters of one load of the configuration, by name.
+/// Meters as one worker holds them: what a request holds is counted on its own thread.
+pub type LocalMeters = Rc<Arc<Meters>>;
+
+/// The meters of one load of the configuration: sites by their number, the rest by name.
 #[derive(Debug)]
 pub struct Meters {
-    sites: HashMap<String, Arc<SiteMeter>>,
+    sites: Vec<Arc<SiteMeter>>,
     rules: HashMap<String, Arc<Counter>>,
     upstreams: HashMap<String, Arc<UpstreamMeter>>,
 }
 
 impl Meters {
     pub(super) fn new(
-        sites: HashMap<String, Arc<SiteMeter>>,
+        sites: Vec<Arc<SiteMeter>>,
         rules: HashMap<String, Arc<Counter>>,
         upstreams: HashMap<String, Arc<UpstreamMeter>>,
     ) -> Self {
@@ -109,9 +113,9 @@ impl Meters {
         self.upstreams.get(name)
     }
 
-    /// The meter of a site of this load.
-    pub fn site(&self, name: &str) -> Option<&Arc<SiteMeter>> {
-        self.sites.get(name)
+    /// The meter of a site of this load, by its number.
+    pub fn site(&self, number: usize) -> Option<&SiteMeter> {
+        self.sites.get(number).map(|meter| &**meter)
     }
 
     /// Counts that a rule of this load matched.

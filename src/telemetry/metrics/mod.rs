@@ -24,7 +24,7 @@ use arc_swap::ArcSwapOption;
 pub use self::{
     cells::{Counter, Gauge, Histogram, WorkerIndex},
     exposition::CONTENT_TYPE,
-    meters::{Meters, OpenConnection, RequestDecision, SiteMeter, UpstreamFailure, UpstreamMeter},
+    meters::{LocalMeters, Meters, OpenConnection, RequestDecision, SiteMeter, UpstreamFailure, UpstreamMeter},
     phase_times::{PhaseTimes, SAMPLED_REQUESTS},
 };
 use self::{meters::DecisionCounters, phase_times::PhaseHistograms};
@@ -211,8 +211,8 @@ impl Metrics {
     ) -> Meters {
         let mut named = self.named();
         let named = &mut *named;
-        let site = |name: &str| take(&mut named.sites, name, || SiteMeter::new(self.workers));
-        let sites = sites.into_iter().map(site).collect();
+        let mut site = |name: &str| take(&mut named.sites, name, || SiteMeter::new(self.workers));
+        let sites = sites.into_iter().map(|name| site(name).1).collect();
         let rule = |id: &str| take(&mut named.rules, id, || Counter::new(self.workers));
         let rules = rules.into_iter().map(rule).collect();
         let upstream = |name: &str| take(&mut named.upstreams, name, || UpstreamMeter::new(self.workers));

@@ -20,12 +20,12 @@ fn lines(metrics: &Metrics, name: &str) -> Vec<String> {
 fn a_reload_resets_no_counter() {
     let metrics = Metrics::new(2);
     let before = metrics.meters(["main"], ["a", "b"], []);
-    let site = before.site("main").expect("it is there");
+    let site = before.site(0).expect("it is there");
     site.ended(WORKER(0), RequestDecision::Block, Some(StatusCode::FORBIDDEN));
     let after = metrics.meters(["main"], ["a"], []);
     drop(before);
     metrics.publish(Loaded::default());
-    let site = after.site("main").expect("it is there");
+    let site = after.site(0).expect("it is there");
     site.ended(WORKER(1), RequestDecision::Block, Some(StatusCode::FORBIDDEN));
     assert_eq!(
         lines(&metrics, "portcullis_requests_total"),

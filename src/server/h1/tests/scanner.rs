@@ -135,37 +135,6 @@ impl HeadScanner {
         scan
     }
 
-    /// Whether a head has begun and not ended.
-    pub(super) fn is_within_head(&self) -> bool {
-        match self.state {
-            State::StartLf
-            | State::Method
-            | State::Target
-            | State::Line(Lines::Head, _)
-            | State::LineStart(Lines::Head)
-            | State::LineLf
-            | State::EndLf(Lines::Head)
-            | State::Name(..)
-            | State::LengthValue(..)
-            | State::CodingValue(_)
-            // Where hyper stands is not certain: the shorter of its times holds.
-            | State::Stopped => true,
-            State::Start
-            | State::Line(Lines::Trailers, _)
-            | State::LineStart(Lines::Trailers)
-            | State::EndLf(Lines::Trailers)
-            | State::Body(_)
-            | State::ChunkData(_)
-            | State::ChunkDataCr
-            | State::ChunkDataLf
-            | State::ChunkSize
-            | State::ChunkSizeMore(_)
-            | State::ChunkSpace(_)
-            | State::ChunkExtension(_)
-            | State::ChunkSizeLf(_) => false,
-        }
-    }
-
     /// Takes at least the first byte, which is given for itself as well.
     fn step(&mut self, byte: u8, bytes: &[u8]) -> Result<Step, Fault> {
         let mut read = 1;

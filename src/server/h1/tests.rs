@@ -1,74 +1,106 @@
-//! The scanner beside the HTTP implementation that it must keep step with.
+//! The wire as a gate sees it: every request that is right, none that is not certain.
+//!
+//! The scanner is a second reading of the same rules, byte by byte; what is served must agree with it.
 
-use std::{cell::RefCell, convert::Infallible, rc::Rc};
+mod scanner;
 
-use http::{Request, Response, header::CONNECTION};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
+
+use bytes::Bytes;
+use http::{Request, Response};
 use http_body_util::{BodyExt, Empty};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
 use proptest::{collection::vec, option, prelude::*, sample::Index, sample::select};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
+use self::scanner::HeadScanner;
 use super::*;
+use crate::{
+    gateway::connection::{Close, ConnectionFacts, WireFault},
+    policy::client::{Peer, SourceAddr},
+    server::{
+        activity::{Activity, HttpKind},
+        rate::StreamExecutor,
+        tests::{limits, listener, shared},
+        worker::Worker,
+    },
+};
 
-/// A request as it was handed on: its target, and its verdict.
+/// A request as it was handed on: its target, and what is wrong with it.
 type Call = (String, Result<(), &'static str>);
 
-/// What hyper makes of these bytes, read through a pipe that holds so many at a time, and what is left of the verdicts.
-fn served(raw: &[u8], pipe: usize) -> (Vec<Call>, Arc<Activity>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .expect("a runtime");
-    let activity = Activity::new();
-    let calls = Rc::new(RefCell::new(Vec::new()));
-    let service = service_fn(|request| answer(request, Arc::clone(&activity), Rc::clone(&calls)));
-    let (client, server) = tokio::io::duplex(pipe);
-    let io = TokioIo::new(WireStream::new(server, Arc::clone(&activity)));
-    // A client that closes its half after the last byte gets all its answers: no test waits for a timeout.
-    let connection = http1::Builder::new()
-        .half_close(true)
-        .pipeline_flush(true)
-        .serve_connection(io, service);
-    runtime.block_on(async {
-        // How a connection ends that hyper refuses is not what is tested here.
-        let (_, ()) = tokio::join!(connection, converse(client, raw));
-    });
-    (calls.take(), activity)
+/// Reads the body of a good request, and answers a faulty one at once.
+struct Recording(Rc<RefCell<Vec<Call>>>);
+
+impl Gate for Recording {
+    type Body = Empty<Bytes>;
+
+    async fn handle(
+        &self,
+        _: &Arc<ConnectionFacts>,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Empty<Bytes>>, Close> {
+        let verdict = match request.extensions().get() {
+            Some(WireFault(fault)) => Err(*fault),
+            None => Ok(()),
+        };
+        self.0.borrow_mut().push((request.uri().to_string(), verdict));
+        if verdict.is_ok() {
+            // One that breaks off ends the connection.
+            let _ = request.into_body().collect().await;
+        }
+        Ok(Response::new(Empty::new()))
+    }
 }
 
-async fn converse(client: DuplexStream, raw: &[u8]) {
+/// What is made of these bytes, sent through a pipe that holds so many at a time, and what is answered.
+fn served(raw: &[u8], pipe: usize) -> (Vec<Call>, String) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime");
+    let calls = Rc::new(RefCell::new(Vec::new()));
+    let (client, server) = tokio::io::duplex(pipe);
+    let answers = runtime.block_on(async {
+        let serving = serve(server, service(Rc::clone(&calls)), &limits());
+        let (_, answers) = tokio::join!(serving, converse(client, raw));
+        answers
+    });
+    (calls.take(), answers)
+}
+
+fn service(calls: Rc<RefCell<Vec<Call>>>) -> Rc<ConnectionService<Recording>> {
+    let address = ([192, 0, 2, 1], 4711).into();
+    Rc::new(ConnectionService {
+        worker: Worker::new(Recording(calls), Arc::new(shared(limits()))),
+        facts: Arc::new(ConnectionFacts {
+            peer: Peer(address),
+            source: SourceAddr(address),
+            listener: Arc::new(listener()),
+            tls: None,
+        }),
+        activity: Activity::new(),
+        pace: None,
+        total: None,
+        kind: HttpKind::Http1,
+        streams: StreamExecutor::default(),
+    })
+}
+
+/// Sends all, and closes its half once nothing happens any more: a client that closes before is gone.
+async fn converse(client: DuplexStream, raw: &[u8]) -> String {
     let (mut answers, mut requests) = tokio::io::split(client);
     let send = async {
         // The server may close before it has read all.
         let _ = requests.write_all(raw).await;
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
         let _ = requests.shutdown().await;
     };
     let mut read = Vec::new();
     let (_, result) = tokio::join!(send, answers.read_to_end(&mut read));
     result.expect("a pipe that ends");
-}
-
-/// Answers as the server does: reads the body of a good request, and answers a faulty one at once and for good.
-async fn answer(
-    request: Request<Incoming>,
-    activity: Arc<Activity>,
-    calls: Rc<RefCell<Vec<Call>>>,
-) -> Result<Response<Empty<bytes::Bytes>>, Infallible> {
-    let verdict = activity.verdicts.take().map_err(|WireFault(fault)| fault);
-    calls.borrow_mut().push((request.uri().to_string(), verdict));
-    let mut response = Response::new(Empty::new());
-    match verdict {
-        Ok(()) => {
-            // One that breaks off ends the connection.
-            let _ = request.into_body().collect().await;
-        }
-        Err(_) => {
-            response
-                .headers_mut()
-                .insert(CONNECTION, http::HeaderValue::from_static("close"));
-        }
-    }
-    Ok(response)
+    String::from_utf8(read).expect("answers are text")
 }
 
 /// Requests that are right, one after the other, each with its own target `/0`, `/1`, ….
@@ -206,11 +238,10 @@ fn line_starts(raw: &[u8]) -> Vec<usize> {
 proptest! {
     #[test]
     fn every_right_request_gets_its_own_verdict(messages in messages(), pipe in 1..200usize) {
-        let (calls, activity) = served(&messages.concat(), pipe);
+        let (calls, answers) = served(&messages.concat(), pipe);
         let expected: Vec<Call> = (0..messages.len()).map(|number| (format!("/{number}"), Ok(()))).collect();
         prop_assert_eq!(calls, expected);
-        prop_assert_eq!(activity.verdicts.good.load(Ordering::Relaxed), 0);
-        prop_assert_eq!(activity.verdicts.fault.get(), None);
+        prop_assert_eq!(answers.matches("HTTP/1.1 200 OK\r\n").count(), messages.len());
     }
 
     /// Whatever hyper makes of it, a request that is taken has the very head that the scanner found good.
@@ -272,39 +303,37 @@ fn after_a_smuggling_attempt_nothing_is_a_request() {
 }
 
 #[test]
-fn a_request_that_was_never_seen_is_refused_and_so_are_all_after_it() {
-    let verdicts = Verdicts::default();
-    assert_eq!(verdicts.take(), Err(WireFault(OUT_OF_STEP)));
-    verdicts.add(Scan {
-        heads: 0,
-        fault: Some("late"),
-    });
-    assert_eq!(verdicts.take(), Err(WireFault(OUT_OF_STEP)));
+fn what_begins_as_something_else_is_not_waited_for() {
+    for raw in [
+        &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc"[..],
+        b"\0",
+        b"SSH-2.0-x\r\n",
+        b"GET  /",
+    ] {
+        let (calls, answers) = served(raw, 64);
+        assert!(
+            calls.is_empty() && answers.starts_with("HTTP/1.1 400 "),
+            "{}",
+            raw.escape_ascii()
+        );
+    }
 }
 
 #[test]
-fn verdicts_come_in_the_order_of_their_heads() {
-    let verdicts = Verdicts::default();
-    verdicts.add(Scan { heads: 2, fault: None });
-    verdicts.add(Scan {
-        heads: 1,
-        fault: Some("bad"),
-    });
-    let taken: Vec<_> = (0..5).map(|_| verdicts.take()).collect();
-    let bad = Err(WireFault("bad"));
-    assert_eq!(taken, [Ok(()), Ok(()), Ok(()), bad, bad]);
+fn a_head_is_the_same_in_whatever_pieces_it_comes() {
+    let raw = b"\r\nGET /0 HTTP/1.1\r\nHost: a.test\r\n\r\n\r\nGET /1 HTTP/1.1\r\nHost: a.test\r\n\r\n";
+    for pipe in 1..raw.len() {
+        let (calls, _) = served(raw, pipe);
+        assert_eq!(calls, [("/0".to_owned(), Ok(())), ("/1".to_owned(), Ok(()))], "{pipe}");
+    }
 }
 
 #[test]
-fn a_tunnel_is_not_scanned() {
-    let activity = Activity::new();
-    activity.become_tunnel();
-    let mut stream = WireStream::new(&b"\n\n\n"[..], Arc::clone(&activity));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .expect("a runtime");
-    let mut read = Vec::new();
-    runtime.block_on(stream.read_to_end(&mut read)).expect("it can be read");
-    assert_eq!(read, b"\n\n\n");
-    assert_eq!(activity.verdicts.fault.get(), None);
+fn lengths_of_answers_are_said_once_and_kept() {
+    let (_, answers) = served(b"GET / HTTP/1.0\r\nHost: a.test\r\n\r\nGET / HTTP/1.0\r\n\r\n", 4096);
+    assert!(
+        answers.starts_with("HTTP/1.0 200 OK\r\ncontent-length: 0\r\nconnection: close\r\ndate: "),
+        "{answers}"
+    );
+    assert_eq!(answers.matches("HTTP/1.0").count(), 1);
 }

@@ -1,0 +1,34 @@
+//! What HTTP/1.1 is made of, whichever side sends it: heads and their lines, chunks, trailers (RFC 9112).
+//!
+//! A leaf; all but [`Scratch`] is pure over bytes that are already here. Strict: what could be read in two ways is [`Malformed`].
+
+mod chunked;
+mod lines;
+mod scratch;
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+pub use self::{
+    chunked::{ChunkWriter, Chunks},
+    lines::{has_bare_line, header_map, length_of_head, malformed, push_line},
+    scratch::Scratch,
+};
+
+/// What came is no HTTP/1.1, and what of it is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not HTTP/1.1: {0}")]
+pub struct Malformed(pub &'static str);
+
+/// What reading a body came to.
+#[derive(Debug)]
+pub enum Piece {
+    /// The next bytes.
+    Data(Bytes),
+    /// Headers behind the last chunk; the body has ended.
+    Trailers(HeaderMap),
+    /// The body has ended.
+    End,
+    /// More has to come first.
+    Starved,
+}
