@@ -21,6 +21,7 @@
 //! | [`gateway`] | a request's way from its head to its answer |
 //! | [`upstream`] | speaks to origins |
 //! | [`server`], [`tls`] | sockets, handshakes, HTTP framing, certificates |
+//! | [`handover`] | listening sockets that change hands: from a service manager, or from a gateway to its successor |
 //! | [`geo`] | where an address is |
 //! | [`telemetry`], [`admin`] | access records, metrics, messages; health and the admin socket |
 //! | [`cli`] | the command line, one file a verb |
@@ -28,7 +29,7 @@
 //! | [`represent`] | which media type a client is given, and how values are escaped in it |
 //!
 //! Arrows point one way: `main → cli → server → gateway → snapshot → config → upstream, geo, tls → policy`. `telemetry`,
-//! `http1` and `represent` are leaves; [`config::settings`] and `policy`'s types are plain values that everyone may name. `policy` uses nothing of ours, and no
+//! `handover`, `http1` and `represent` are leaves; [`config::settings`] and `policy`'s types are plain values that everyone may name. `policy` uses nothing of ours, and no
 //! tokio, hyper, file or clock. Live state (`snapshot`) names the gateway's compiled parts (sites, answers), which the
 //! gateway reads back through it: the one place where two modules know each other.
 //!
@@ -54,6 +55,7 @@ pub mod cli;
 pub mod config;
 pub mod gateway;
 pub mod geo;
+pub mod handover;
 pub mod http1;
 pub mod policy;
 pub mod reload;

@@ -6,11 +6,11 @@ use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
-    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
+    header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue},
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpStream, sync::Semaphore};
+use tokio::{net::TcpStream, sync::Semaphore, task::JoinSet};
 
 use super::{AdminState, Ready};
 use crate::telemetry::metrics;
@@ -24,7 +24,18 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(120);
 /// A pause when the system has no descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Answers until a successor does; then until the connections that are left have ended, each with its next answer or when
+/// none is asked for: a check that is on its way must not fail.
 pub(super) async fn serve(listener: TcpListener, state: Arc<AdminState>) {
+    let mut connections = JoinSet::new();
+    tokio::select! {
+        () = accept(listener, &state, &mut connections) => {}
+        () = state.readiness.reached(Ready::HandedOver) => {}
+    }
+    while connections.join_next().await.is_some() {}
+}
+
+async fn accept(listener: TcpListener, state: &Arc<AdminState>, connections: &mut JoinSet<()>) {
     let listening = listener
         .set_nonblocking(true)
         .and_then(|()| tokio::net::TcpListener::from_std(listener));
@@ -40,10 +51,12 @@ pub(super) async fn serve(listener: TcpListener, state: Arc<AdminState>) {
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
             return;
         };
+        // Those that have ended take no room.
+        while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, _)) => {
-                let state = Arc::clone(&state);
-                tokio::spawn(async move {
+                let state = Arc::clone(state);
+                connections.spawn(async move {
                     // A monitoring client that breaks off is its own business.
                     let _ended = tokio::time::timeout(CONNECTION_TIMEOUT, connection(stream, state)).await;
                     drop(permit);
@@ -59,7 +72,12 @@ pub(super) async fn serve(listener: TcpListener, state: Arc<AdminState>) {
 
 async fn connection(stream: TcpStream, state: Arc<AdminState>) -> hyper::Result<()> {
     let answer = service_fn(move |request: Request<Incoming>| {
-        let response = respond(&request, &state);
+        let mut response = respond(&request, &state);
+        if state.readiness.get() == Ready::HandedOver {
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         async { Ok::<_, Infallible>(response) }
     });
     hyper::server::conn::http1::Builder::new()
@@ -82,7 +100,8 @@ fn respond(request: &Request<Incoming>, state: &AdminState) -> Response<Full<Byt
         "/healthz" => text(StatusCode::OK, "alive\n".to_owned()),
         "/readyz" => match state.readiness.get() {
             Ready::Starting => text(StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned()),
-            Ready::Serving => text(StatusCode::OK, "ready\n".to_owned()),
+            // What is connected from now on is served, by the successor.
+            Ready::Serving | Ready::HandedOver => text(StatusCode::OK, "ready\n".to_owned()),
             Ready::Draining => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned()),
         },
         "/metrics" => {

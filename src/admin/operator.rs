@@ -1,8 +1,8 @@
 //! Does what the admin socket asks for.
 
-use std::{sync::Arc, time::Instant};
+use std::{os::unix::net::UnixStream, sync::Arc, time::Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     Readiness, Ready,
@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     config::settings::{Listener, Protocol},
+    handover::{Opening, Succession},
     policy::rule::Timestamp,
     reload::Reloader,
     snapshot::Current,
@@ -24,6 +25,12 @@ pub trait Operator: Send + Sync + 'static {
 
     /// What is running.
     fn status(&self) -> Value;
+
+    /// Starts a successor, waits, and says how it went.
+    fn upgrade(&self) -> Value;
+
+    /// Hands over to the gateway that asks, talking to it to the end.
+    fn hand_over(&self, stream: UnixStream, opening: &Opening, pid: u32);
 }
 
 /// The running gateway.
@@ -41,6 +48,8 @@ pub struct RunningGateway {
     pub started: Instant,
     /// The listeners, with the ports really bound.
     pub listeners: Vec<Arc<Listener>>,
+    /// Who may follow.
+    pub succession: Arc<Succession>,
 }
 
 impl Operator for RunningGateway {
@@ -54,6 +63,23 @@ impl Operator for RunningGateway {
     fn status(&self) -> Value {
         serde_json::to_value(self.report()).unwrap_or_else(|wrong| error(&wrong.to_string()))
     }
+
+    fn upgrade(&self) -> Value {
+        let process = |pid: u32, version: &str| json!({ "pid": pid, "version": version });
+        let running = process(std::process::id(), env!("CARGO_PKG_VERSION"));
+        match self.succession.upgrade() {
+            Ok(successor) => json!({
+                "result": "upgraded",
+                "successor": process(successor.pid, &successor.version),
+                "predecessor": running,
+            }),
+            Err(reason) => json!({ "result": "kept", "reason": reason, "running": running }),
+        }
+    }
+
+    fn hand_over(&self, stream: UnixStream, opening: &Opening, pid: u32) {
+        self.succession.hand_over(&stream, opening, pid);
+    }
 }
 
 impl RunningGateway {
@@ -66,6 +92,7 @@ impl RunningGateway {
             state: match self.readiness.get() {
                 Ready::Starting => "starting",
                 Ready::Serving => "serving",
+                Ready::HandedOver => "handed over",
                 Ready::Draining => "draining",
             },
             generation: snapshot.generation,

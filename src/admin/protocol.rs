@@ -1,20 +1,26 @@
 //! What is said on the admin socket: one JSON line each way, then it closes.
 //!
-//! A request is `{"verb":"reload"}` or `{"verb":"status"}`. The answer is the verb's report, or `{"error":"…"}`.
+//! A request is `{"verb":"reload"}`, `{"verb":"status"}` or `{"verb":"upgrade"}`. The answer is the verb's report, or
+//! `{"error":"…"}`. `takeover` is what a gateway says that succeeds this one: a longer conversation, told in
+//! [`crate::handover`].
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::upstream::report::UpstreamReport;
+use crate::{handover::Opening, upstream::report::UpstreamReport};
 
 /// What is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(tag = "verb", rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Request {
     /// Read the configuration again, and say how it went.
     Reload {},
     /// Say what is running.
     Status {},
+    /// Start a successor from the program's file as it is now, hand over to it, and say how it went.
+    Upgrade {},
+    /// Hand over to the one who asks.
+    Takeover(Opening),
 }
 
 impl Request {
@@ -39,7 +45,7 @@ pub struct StatusReport {
     pub pid: u32,
     /// Seconds since the start.
     pub uptime: u64,
-    /// `starting`, `serving` or `draining`.
+    /// `starting`, `serving`, `handed over` or `draining`.
     pub state: &'static str,
     /// The load in force, counted from 1.
     pub generation: u64,

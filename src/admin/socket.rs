@@ -1,24 +1,27 @@
 //! The socket's side of the protocol.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::{UnixListener, UnixStream},
+    net::{UnixListener, UnixStream, unix::OwnedWriteHalf},
     sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
     time::timeout,
 };
 
 use super::{
-    AdminState, Operator,
+    AdminState, Operator, Ready,
     protocol::{Request, error},
     socket_file::SocketFile,
 };
+use crate::handover::Opening;
 
 /// Peers at once; more wait to be accepted.
 const PEERS: usize = 8;
-/// Peers that wait for a reload at once, beside [`PEERS`]: a long reload must not keep anyone from asking for the status.
+/// Peers that wait for a reload or an upgrade at once, beside [`PEERS`]: a long one must not keep anyone from asking for the
+/// status.
 const WAITING: usize = 16;
 /// The longest request, in bytes.
 const MAX_REQUEST: u64 = 4096;
@@ -27,7 +30,17 @@ const PEER_TIMEOUT: Duration = Duration::from_secs(10);
 /// A pause when the system has no descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Answers until a successor does; then until all who asked have their answer.
 pub(super) async fn serve(file: &SocketFile, state: Arc<AdminState>) {
+    let mut conversations = JoinSet::new();
+    tokio::select! {
+        () = accept(file, &state, &mut conversations) => {}
+        () = state.readiness.reached(Ready::HandedOver) => {}
+    }
+    while conversations.join_next().await.is_some() {}
+}
+
+async fn accept(file: &SocketFile, state: &AdminState, conversations: &mut JoinSet<()>) {
     let listener = match file.listener().and_then(UnixListener::from_std) {
         Ok(listener) => listener,
         Err(error) => {
@@ -41,11 +54,13 @@ pub(super) async fn serve(file: &SocketFile, state: Arc<AdminState>) {
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
             return;
         };
+        // Those that have ended take no room.
+        while conversations.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, _)) => {
                 let operator = Arc::clone(&state.operator);
                 let waiting = Arc::clone(&waiting);
-                tokio::spawn(async move {
+                conversations.spawn(async move {
                     // Who does not wait for the answer does not want it.
                     let _gone = converse(stream, operator, permit, &waiting).await;
                 });
@@ -63,26 +78,52 @@ async fn converse(
     operator: Arc<dyn Operator>,
     permit: OwnedSemaphorePermit,
     waiting: &Semaphore,
-) -> std::io::Result<()> {
-    let (reader, mut writer) = stream.into_split();
+) -> io::Result<()> {
+    let (reader, writer) = stream.into_split();
     let mut line = Vec::new();
     let mut reader = BufReader::new(reader.take(MAX_REQUEST));
     timeout(PEER_TIMEOUT, reader.read_until(b'\n', &mut line)).await??;
-    let answer = match parse(&line) {
-        Ok(Request::Reload {}) => {
+    let request = parse(&line);
+    let waits = match &request {
+        Ok(Request::Status {}) | Err(_) => None,
+        Ok(Request::Reload {} | Request::Upgrade {} | Request::Takeover(_)) => {
             drop(permit);
-            match waiting.try_acquire() {
-                Ok(_waits) => perform(move || operator.reload()).await,
-                Err(_) => error("too many wait for a reload already"),
-            }
+            let Ok(waits) = waiting.try_acquire() else {
+                return say(writer, &error("too many wait for a reload or an upgrade already")).await;
+            };
+            Some(waits)
         }
+    };
+    let answer = match request {
         Ok(Request::Status {}) => perform(move || operator.status()).await,
+        Ok(Request::Reload {}) => perform(move || operator.reload()).await,
+        Ok(Request::Upgrade {}) => perform(move || operator.upgrade()).await,
+        Ok(Request::Takeover(opening)) => {
+            let reader = reader.into_inner().into_inner();
+            let stream = reader.reunite(writer).map_err(io::Error::other)?;
+            return hand_over(stream, opening, operator).await;
+        }
         Err(message) => error(&message),
     };
-    let mut text = serde_json::to_vec(&answer)?;
+    drop(waits);
+    say(writer, &answer).await
+}
+
+async fn say(mut writer: OwnedWriteHalf, answer: &Value) -> io::Result<()> {
+    let mut text = serde_json::to_vec(answer)?;
     text.push(b'\n');
     timeout(PEER_TIMEOUT, writer.write_all(&text)).await??;
     timeout(PEER_TIMEOUT, writer.shutdown()).await?
+}
+
+/// A conversation of its own, on a thread where waiting is allowed.
+async fn hand_over(stream: UnixStream, opening: Opening, operator: Arc<dyn Operator>) -> io::Result<()> {
+    let peer = stream.peer_cred()?.pid();
+    let pid = peer.and_then(|pid| u32::try_from(pid).ok()).unwrap_or_default();
+    let stream = stream.into_std()?;
+    let conversation = tokio::task::spawn_blocking(move || operator.hand_over(stream, &opening, pid));
+    // A panic of it was reported where it happened, and its end ends the conversation.
+    conversation.await.map_err(io::Error::other)
 }
 
 fn parse(line: &[u8]) -> Result<Request, String> {

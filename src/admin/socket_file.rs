@@ -1,14 +1,16 @@
 //! The admin socket as a file: made so that nobody but its owner can ever connect, and removed at the end.
 
 use std::{
-    fs::{self, DirBuilder, Metadata, Permissions},
+    fs::{self, DirBuilder, Permissions},
     io,
     os::unix::{
-        fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt},
+        fs::{DirBuilderExt, FileTypeExt, PermissionsExt},
         net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
 };
+
+use crate::handover::{FileIdentity, KeptElsewhere, Offered, PassedUnix, Purpose};
 
 /// What the system can bind or connect to (`sun_path` less its final NUL).
 const LONGEST: usize = 107;
@@ -52,8 +54,10 @@ fn folder(path: &Path) -> &Path {
 pub(super) struct SocketFile {
     listener: UnixListener,
     path: PathBuf,
-    /// Device and inode: after another gateway took the path over, the file is not ours to remove.
-    identity: (u64, u64),
+    /// After another gateway put a file of its own there, it is not ours to remove.
+    identity: FileIdentity,
+    /// Nor is it after another process was given the socket.
+    kept: KeptElsewhere,
 }
 
 impl SocketFile {
@@ -68,8 +72,47 @@ impl SocketFile {
         Ok(Self {
             listener,
             path: path.to_owned(),
-            identity: identity(&bound),
+            identity: bound,
+            kept: KeptElsewhere::default(),
         })
+    }
+
+    /// Takes a socket whose file is at `path` already. Nobody but its owner may be able to connect: a service manager makes
+    /// sockets for everyone unless it is told otherwise.
+    pub(super) fn adopt(passed: PassedUnix, path: &Path) -> io::Result<Self> {
+        let identity = FileIdentity::of(path)?;
+        let mode = fs::symlink_metadata(path)?.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                format!(
+                    "the socket that was passed has mode {mode:04o}: others could use it; write `SocketMode=0600` in its unit"
+                ),
+            ));
+        }
+        passed.listener.set_nonblocking(true)?;
+        Ok(Self {
+            listener: passed.listener,
+            path: path.to_owned(),
+            identity,
+            kept: passed.kept,
+        })
+    }
+
+    /// Another handle, for a gateway that takes over.
+    pub(super) fn offered(&self) -> io::Result<Offered> {
+        Ok(Offered {
+            purpose: Purpose::AdminSocket,
+            address: None,
+            file: Some(self.identity),
+            sockets: vec![self.listener.try_clone()?.into()],
+            kept: self.kept.clone(),
+        })
+    }
+
+    /// Its path.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Another handle of the listener.
@@ -80,15 +123,14 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let is_ours = fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == self.identity);
-        if is_ours && let Err(error) = fs::remove_file(&self.path) {
+        let is_there = FileIdentity::of(&self.path).is_ok_and(|found| found == self.identity);
+        if is_there
+            && !self.kept.is_kept()
+            && let Err(error) = fs::remove_file(&self.path)
+        {
             tracing::warn!(path = %self.path.display(), %error, "the admin socket cannot be removed");
         }
     }
-}
-
-fn identity(file: &Metadata) -> (u64, u64) {
-    (file.dev(), file.ino())
 }
 
 fn refuse_occupied(path: &Path) -> io::Result<()> {
@@ -118,7 +160,7 @@ fn refuse_occupied(path: &Path) -> io::Result<()> {
 
 /// A socket gets its mode only after it is bound. Until then it lies in a directory that nobody else can enter, so there
 /// is no moment at which another user could connect; the rename replaces a stale socket in one step.
-fn bind_privately(parent: &Path, path: &Path) -> io::Result<(UnixListener, Metadata)> {
+fn bind_privately(parent: &Path, path: &Path) -> io::Result<(UnixListener, FileIdentity)> {
     let private = parent.join(format!(".p{}", std::process::id()));
     // Left behind by a process of this number that ended abruptly.
     drop(fs::remove_dir_all(&private));
@@ -126,9 +168,9 @@ fn bind_privately(parent: &Path, path: &Path) -> io::Result<(UnixListener, Metad
     let inside = private.join("s");
     let bound = UnixListener::bind(&inside).and_then(|listener| {
         fs::set_permissions(&inside, Permissions::from_mode(0o600))?;
-        let metadata = fs::symlink_metadata(&inside)?;
+        let identity = FileIdentity::of(&inside)?;
         fs::rename(&inside, path)?;
-        Ok((listener, metadata))
+        Ok((listener, identity))
     });
     drop(fs::remove_dir_all(&private));
     bound

@@ -22,6 +22,14 @@ impl Operator for Steady {
     fn status(&self) -> serde_json::Value {
         json!({ "version": "1.2.3" })
     }
+
+    fn upgrade(&self) -> serde_json::Value {
+        json!({ "result": "kept" })
+    }
+
+    fn hand_over(&self, mut stream: UnixStream, opening: &crate::handover::Opening, _: u32) {
+        writeln!(stream, "{}", opening.protocol).expect("it reads");
+    }
 }
 
 struct Fixture {
@@ -46,8 +54,9 @@ impl Fixture {
             metrics: Arc::new(Metrics::new(1)),
             readiness: Arc::clone(&readiness),
             operator: Arc::new(operator),
+            answering: Answering::AtOnce,
         };
-        let server = AdminListeners::open(&settings)
+        let server = AdminListeners::open(&settings, &mut Passed::default())
             .and_then(|listeners| listeners.serve(state))
             .expect("it starts");
         Self {
@@ -148,6 +157,10 @@ fn who_waits_for_reloads_keeps_nobody_from_the_status() {
         fn status(&self) -> serde_json::Value {
             json!({ "version": "1.2.3" })
         }
+        fn upgrade(&self) -> serde_json::Value {
+            json!({})
+        }
+        fn hand_over(&self, _: UnixStream, _: &crate::handover::Opening, _: u32) {}
     }
     let (end, ended) = std::sync::mpsc::channel();
     let admin = Fixture::with(Slow(std::sync::Mutex::new(ended)));

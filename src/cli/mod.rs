@@ -14,6 +14,7 @@ mod rules;
 mod run;
 mod session;
 mod status;
+mod upgrade;
 mod version;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -52,6 +53,7 @@ Examples:
   portcullis explain https://example.com/admin --ip 203.0.113.9
   portcullis fmt --check                      whether the rules files are laid out as they should be
   portcullis reload                           put edits in force, whole or not at all
+  portcullis upgrade                          put a new version, or keys that need a restart, in force without a gap
 
 Exit codes: 0 yes; 1 no (findings, a configuration that does not load); 2 wrong usage or could not run.
 Colours are left out when NO_COLOR is set.";
@@ -69,7 +71,7 @@ enum Output {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Serve, until a signal ends it: what happens without a verb, too
-    Run,
+    Run(run::Arguments),
     /// Read everything, say everything that is wrong; no network is needed
     Check(check::Arguments),
     /// Print every rule: where it stands, when it is asked, what it does, and the expression it stands for
@@ -80,6 +82,8 @@ enum Verb {
     Fmt(fmt::Arguments),
     /// Have the running gateway read its configuration again; says what changed, or why nothing did
     Reload(reload::Arguments),
+    /// Have the running gateway start the installed program anew and hand its sockets over to it: no connection is refused
+    Upgrade(upgrade::Arguments),
     /// Say what is known of addresses, and from which source
     Geo(geo::Arguments),
     /// Have the running gateway say what runs
@@ -131,11 +135,13 @@ pub fn main() -> ExitCode {
         Some(Verb::Explain(arguments)) => explain::run(&arguments, &session),
         Some(Verb::Fmt(arguments)) => fmt::run(&arguments, &session),
         Some(Verb::Reload(arguments)) => reload::run(&arguments, &session),
+        Some(Verb::Upgrade(arguments)) => upgrade::run(&arguments, &session),
         Some(Verb::Geo(arguments)) => geo::run(&arguments, &session),
         Some(Verb::Status(arguments)) => status::run(&arguments, &session),
         Some(Verb::Healthcheck(arguments)) => healthcheck::run(&arguments, &session),
         Some(Verb::Version) => version::run(&session),
-        Some(Verb::Run) | None => run::run(&session),
+        Some(Verb::Run(arguments)) => run::run(&arguments, &session),
+        None => run::run(&run::Arguments::default(), &session),
     };
     exit.into()
 }

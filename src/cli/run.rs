@@ -1,7 +1,8 @@
-//! `portcullis run`: loads, binds, serves, and ends when it is told to.
+//! `portcullis run`: loads, binds, serves, and ends when it is told to, or when a successor has taken over.
 //!
 //! Everything that can go wrong goes wrong before the first connection is served: a configuration that does not load, a port
-//! that is taken, a log that cannot be opened.
+//! that is taken, a log that cannot be opened. So a gateway that takes over from a running one says that it is ready last of
+//! all, and until then nothing has changed for the other.
 
 mod banner;
 mod open_files;
@@ -15,17 +16,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::mpsc,
+};
 
 use self::{service_manager::ServiceManager, signals::Signals};
 use super::{Exit, session::Session};
 use crate::{
-    admin::{AdminListeners, AdminServer, AdminState, Readiness, Ready, RunningGateway},
+    admin::{AdminListeners, AdminServer, AdminState, Answering, Readiness, Ready, RunningGateway},
     config::{
         self,
         settings::{Listener, LogFormat},
+        show::{self, Colour},
     },
     gateway::{Gateway, meters},
+    handover::{AskError, Departure, Offered, Passed, Predecessor, Program, Succession, activated, takeover_arguments},
     policy::{fault::Fault, rule::Timestamp},
     reload::{Effects, Outcome, Reloader, Report, now},
     server::{BoundListener, ConnectionCaps, ConnectionCounts, Server, Shared, bind_all},
@@ -42,22 +48,96 @@ use crate::{
 /// How long the last log lines may take to be written; a pipe that nobody reads must not keep the process.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
 
-pub(super) fn run(session: &Session) -> Exit {
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct Arguments {
+    /// Take the sockets over from the gateway that runs, which then finishes what is under way and ends; if none runs, start
+    /// as usual. `portcullis upgrade` has the running gateway do this
+    #[arg(long)]
+    takeover: bool,
+
+    /// The running gateway's admin socket, instead of the configuration's
+    #[arg(long, value_name = "PATH", requires = "takeover")]
+    socket: Option<PathBuf>,
+}
+
+pub(super) fn run(arguments: &Arguments, session: &Session) -> Exit {
+    let given = match Given::find(arguments, session) {
+        Ok(given) => given,
+        Err(exit) => return exit,
+    };
     let (path, snapshot, warnings) = match load(session) {
         Ok(loaded) => loaded,
         Err(faults) => {
             session.faults(&faults);
+            given.failed(&show::text(&faults, Colour::Off));
             return Exit::No;
         }
     };
     session.warnings(&warnings);
-    match start(path, snapshot) {
+    match start(path, snapshot, given) {
         Ok((runtime, running, signals)) => runtime.block_on(running.serve(signals)),
         Err(reasons) => {
             for reason in reasons {
                 session.complain(&reason);
             }
             Exit::CouldNot
+        }
+    }
+}
+
+/// What this process need not open itself.
+struct Given {
+    passed: Passed,
+    /// Who runs until this gateway serves.
+    predecessor: Option<Predecessor>,
+}
+
+impl Given {
+    /// Asks the service manager, and then the running gateway if that is wanted.
+    fn find(arguments: &Arguments, session: &Session) -> Result<Self, Exit> {
+        let passed = activated().map_err(|error| {
+            session.complain(&error.to_string());
+            Exit::CouldNot
+        })?;
+        if !arguments.takeover {
+            let predecessor = None;
+            return Ok(Self { passed, predecessor });
+        }
+        let named = arguments.socket.clone().map(Ok);
+        let socket = named.unwrap_or_else(|| session.admin_socket(Exit::No))?;
+        match Predecessor::ask(&socket) {
+            Ok(_) if !passed.is_empty() => {
+                session
+                    .complain("sockets came both by `LISTEN_FDS` and from the running gateway: leave out one of them");
+                Err(Exit::CouldNot)
+            }
+            Ok((predecessor, passed)) => Ok(Self {
+                passed,
+                predecessor: Some(predecessor),
+            }),
+            // Nobody serves: there is nothing to lose by starting, and everything by not.
+            Err(AskError::Nobody) => Ok(Self {
+                passed,
+                predecessor: None,
+            }),
+            Err(error) => {
+                session.complain(&format!("cannot take over on {}: {error}", socket.display()));
+                Err(Exit::CouldNot)
+            }
+        }
+    }
+
+    /// What a service manager passed is meant to be used; what a gateway hands over may be for listeners that are no more.
+    fn unused(&self) -> Vec<String> {
+        match self.predecessor {
+            Some(_) => Vec::new(),
+            None => self.passed.left(),
+        }
+    }
+
+    fn failed(self, why: &str) {
+        if let Some(predecessor) = self.predecessor {
+            predecessor.failed(why);
         }
     }
 }
@@ -76,26 +156,60 @@ struct Running {
     reloader: Reloader,
     manager: ServiceManager,
     readiness: Arc<Readiness>,
+    succession: Arc<Succession>,
+    departures: mpsc::Receiver<Departure>,
     /// Answers until the very end.
     _admin: AdminServer,
     /// Last, so that what the others say when they end is written, too.
     messages: Messages,
 }
 
-/// Binds and starts everything; or says everything that keeps it from starting.
-fn start(path: PathBuf, snapshot: Snapshot) -> Result<(Runtime, Running, Signals), Vec<String>> {
+/// Binds and starts everything; or says everything that keeps it from starting, to the gateway that runs as well.
+fn start(path: PathBuf, snapshot: Snapshot, mut given: Given) -> Result<(Runtime, Running, Signals), Vec<String>> {
+    match prepare(path, snapshot, &mut given) {
+        Ok(prepared) => prepared.serve(given),
+        Err(reasons) => {
+            given.failed(&reasons.join("\n"));
+            Err(reasons)
+        }
+    }
+}
+
+/// Everything that a start needs, and nothing of it running yet that a client sees.
+struct Prepared {
+    runtime: Runtime,
+    signals: Signals,
+    listeners: Vec<BoundListener>,
+    workers: usize,
+    tls: TlsSetup,
+    admin: AdminServer,
+    started: Started,
+    current: Current,
+    telemetry: Telemetry,
+    reloader: Reloader,
+    readiness: Arc<Readiness>,
+    succession: Arc<Succession>,
+    departures: mpsc::Receiver<Departure>,
+    messages: Messages,
+}
+
+fn prepare(path: PathBuf, snapshot: Snapshot, given: &mut Given) -> Result<Prepared, Vec<String>> {
     let log = &snapshot.settings.log;
-    let telemetry = Telemetry::start(log, snapshot.settings.workers).map_err(because("cannot open the access log"))?;
+    let workers = snapshot.settings.workers;
+    let telemetry = Telemetry::start(log, workers).map_err(because("cannot open the access log"))?;
     let metrics = Arc::clone(telemetry.metrics());
     let messages = logging::init(log.format, &log.level, metrics).map_err(because("cannot set up logging"))?;
     open_files::raise(snapshot.settings.limits.connections);
-    let sockets = Sockets::open(&snapshot)?;
+    let sockets = Sockets::open(&snapshot, given)?;
+    let (succession, departures) = succession(&path, &sockets)?;
+    let succession = Arc::new(succession);
     let (runtime, signals) = listen_to_signals()?;
     let started = Started::new(&path, &snapshot, &sockets);
     telemetry.metrics().started(snapshot.loaded);
     prepare_meters(&telemetry, &snapshot);
     telemetry.metrics().publish(loaded(&snapshot));
     let current = Current::new(snapshot);
+    let tls = tls(&current)?;
     let effects = Reporting {
         telemetry: telemetry.clone(),
         current: current.clone(),
@@ -112,26 +226,68 @@ fn start(path: PathBuf, snapshot: Snapshot) -> Result<(Runtime, Running, Signals
         readiness: Arc::clone(&readiness),
         started: Instant::now(),
         listeners: started.listeners.clone(),
+        succession: Arc::clone(&succession),
     };
     let admin = AdminState {
         metrics: Arc::clone(telemetry.metrics()),
         readiness: Arc::clone(&readiness),
         operator: Arc::new(operator),
+        answering: match given.predecessor {
+            Some(_) => Answering::WhenServing,
+            None => Answering::AtOnce,
+        },
     };
     let admin = sockets.admin.serve(admin).map_err(because("cannot start"))?;
-    let server = serve(sockets.listeners, &current, &telemetry)?;
-    let running = Running {
-        server,
+    Ok(Prepared {
+        runtime,
+        signals,
+        listeners: sockets.listeners,
+        workers,
+        tls,
+        admin,
+        started,
         current,
         telemetry,
         reloader,
-        manager: ServiceManager,
         readiness,
-        _admin: admin,
+        succession,
+        departures,
         messages,
-    };
-    running.tell(&started);
-    Ok((runtime, running, signals))
+    })
+}
+
+impl Prepared {
+    /// Accepts connections, and has the gateway that ran accept no more.
+    fn serve(self, given: Given) -> Result<(Runtime, Running, Signals), Vec<String>> {
+        let server = match serve(self.listeners, self.workers, &self.tls, &self.current, &self.telemetry) {
+            Ok(server) => server,
+            Err(reasons) => {
+                given.failed(&reasons.join("\n"));
+                return Err(reasons);
+            }
+        };
+        if let Some(predecessor) = given.predecessor {
+            let version = predecessor.version().to_owned();
+            predecessor
+                .release(&given.passed)
+                .map_err(because("cannot take over"))?;
+            tracing::info!(%version, "took over from the gateway that ran");
+        }
+        let running = Running {
+            server,
+            current: self.current,
+            telemetry: self.telemetry,
+            reloader: self.reloader,
+            manager: ServiceManager,
+            readiness: self.readiness,
+            succession: self.succession,
+            departures: self.departures,
+            _admin: self.admin,
+            messages: self.messages,
+        };
+        running.tell(&self.started);
+        Ok((self.runtime, running, self.signals))
+    }
 }
 
 /// Starts the checks of upstreams, and lets the metrics know how their servers are.
@@ -150,19 +306,47 @@ struct Sockets {
 }
 
 impl Sockets {
-    /// Opens all, or says of each that cannot be opened why.
-    fn open(snapshot: &Snapshot) -> Result<Self, Vec<String>> {
+    /// Opens all that were not given, or says of each that cannot be had why.
+    fn open(snapshot: &Snapshot, given: &mut Given) -> Result<Self, Vec<String>> {
         let settings = &snapshot.settings;
-        let listeners = bind_all(&settings.listeners, settings.workers);
-        match (listeners, AdminListeners::open(&settings.admin)) {
-            (Ok(listeners), Ok(admin)) => Ok(Self { listeners, admin }),
+        let listeners = bind_all(&settings.listeners, settings.workers, &mut given.passed);
+        let admin = AdminListeners::open(&settings.admin, &mut given.passed);
+        let unused = given.unused().into_iter().map(|socket| {
+            format!(
+                "the service manager passed a socket that no `[[listen]]` and not `[admin]` names: {socket}; write its \
+                 address as it is there, or take it out of the socket unit"
+            )
+        });
+        let unused: Vec<String> = unused.collect();
+        match (listeners, admin) {
+            (Ok(listeners), Ok(admin)) if unused.is_empty() => Ok(Self { listeners, admin }),
             (listeners, admin) => {
                 let errors = listeners.err().unwrap_or_default();
                 let errors = errors.iter().map(ToString::to_string);
-                Err(errors.chain(admin.err().map(|error| error.to_string())).collect())
+                let errors = errors.chain(admin.err().map(|error| error.to_string()));
+                Err(errors.chain(unused).collect())
             }
         }
     }
+
+    /// Other handles of all.
+    fn offered(&self) -> std::io::Result<Vec<Offered>> {
+        let mut offered = self.admin.offered()?;
+        for listener in &self.listeners {
+            offered.push(listener.offered()?);
+        }
+        Ok(offered)
+    }
+}
+
+fn succession(path: &Path, sockets: &Sockets) -> Result<(Succession, mpsc::Receiver<Departure>), Vec<String>> {
+    // Without an admin socket nobody can ask for a successor.
+    let socket = sockets.admin.socket().unwrap_or_default();
+    let program = Program::this(takeover_arguments(path, &socket)).map_err(because("cannot find this program"))?;
+    let offered = sockets
+        .offered()
+        .map_err(because("cannot keep the listening sockets"))?;
+    Ok(Succession::new(offered, program))
 }
 
 /// What a start says.
@@ -205,11 +389,20 @@ fn because<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> Vec<String
     move |error| vec![format!("{what}: {error}")]
 }
 
-/// Starts the workers on the bound listeners.
-fn serve(bound: Vec<BoundListener>, current: &Current, telemetry: &Telemetry) -> Result<Server, Vec<String>> {
+fn tls(current: &Current) -> Result<TlsSetup, Vec<String>> {
     let of_handshake = current.clone();
     let resolver = SniResolver::new(move || Arc::clone(&of_handshake.load().certificates));
-    let tls = TlsSetup::new(Arc::new(resolver)).map_err(because("cannot set up TLS"))?;
+    TlsSetup::new(Arc::new(resolver)).map_err(because("cannot set up TLS"))
+}
+
+/// Starts the workers on the listeners' sockets.
+fn serve(
+    listeners: Vec<BoundListener>,
+    workers: usize,
+    tls: &TlsSetup,
+    current: &Current,
+    telemetry: &Telemetry,
+) -> Result<Server, Vec<String>> {
     let (of_connection, of_source) = (current.clone(), current.clone());
     let shared = Arc::new(Shared {
         caps: Arc::new(ConnectionCaps::default()),
@@ -221,7 +414,7 @@ fn serve(bound: Vec<BoundListener>, current: &Current, telemetry: &Telemetry) ->
     telemetry.metrics().ask_connections(move || figures.figures());
     let (current, telemetry) = (current.clone(), telemetry.clone());
     let gate = move |worker| Gateway::new(current.clone(), telemetry.worker(worker));
-    Server::start(bound, &tls, shared, gate).map_err(because("cannot serve"))
+    Server::start(listeners, workers, tls, shared, gate).map_err(because("cannot serve"))
 }
 
 impl Running {
@@ -243,11 +436,16 @@ impl Running {
         self.manager.ready();
     }
 
-    /// Serves until a signal ends it.
+    /// Serves until a signal ends it, or a successor has taken over.
     async fn serve(mut self, mut signals: Signals) -> Exit {
         let exit = loop {
             let signal = tokio::select! {
                 signal = signals.next() => signal,
+                Some(departure) = self.departures.recv() => {
+                    self.depart(departure);
+                    self.finish(&mut signals).await;
+                    break Exit::Yes;
+                }
                 () = self.server.ended() => {
                     tracing::error!("the workers ended by themselves");
                     break Exit::CouldNot;
@@ -260,12 +458,12 @@ impl Running {
                 }
                 signals::Signal::ReopenLogs => self.telemetry.reopen(),
                 signals::Signal::Drain => {
-                    self.drain(&mut signals).await;
+                    self.end();
+                    self.finish(&mut signals).await;
                     break Exit::Yes;
                 }
                 signals::Signal::Stop => {
-                    self.readiness.set(Ready::Draining);
-                    self.manager.stopping();
+                    self.end();
                     self.server.stop().await;
                     break Exit::Yes;
                 }
@@ -277,12 +475,29 @@ impl Running {
         exit
     }
 
-    /// Finishes what is under way; a second signal to end hastens.
-    async fn drain(&mut self, signals: &mut Signals) {
-        let timeout = self.current.load().settings.limits.drain_timeout;
-        tracing::info!(?timeout, "draining");
+    /// A successor accepts on the sockets: this gateway no longer does, and is not the service any more.
+    fn depart(&mut self, departure: Departure) {
+        self.succession.release(&departure);
+        self.server.leave();
+        self.readiness.set(Ready::HandedOver);
+        self.manager.succeeded_by(departure.successor.pid);
+        departure.departed();
+    }
+
+    /// The end was asked for: nobody is to follow.
+    fn end(&mut self) {
         self.readiness.set(Ready::Draining);
         self.manager.stopping();
+        self.succession.close();
+        // Who is about to take over is told that it does not.
+        self.departures.close();
+        while self.departures.try_recv().is_ok() {}
+    }
+
+    /// Finishes what is under way; a second signal to end hastens.
+    async fn finish(&mut self, signals: &mut Signals) {
+        let timeout = self.current.load().settings.limits.drain_timeout;
+        tracing::info!(?timeout, "draining");
         tokio::select! {
             () = self.server.drain(timeout) => {}
             () = signals.end() => self.server.stop().await,

@@ -29,7 +29,7 @@ pub(super) struct Activity {
     head_since: AtomicU64,
     http2: AtomicBool,
     tunnel: AtomicBool,
-    /// What was read ends within a head, which began behind another request.
+    /// What was read ends within a head.
     within_head: AtomicBool,
     /// A request's body was given up before its end: the client may still be sending it.
     pub(super) unread: Arc<AtomicBool>,
@@ -137,6 +137,17 @@ impl Activity {
         self.tunnel.load(Ordering::Relaxed)
     }
 
+    /// Whether GOAWAY is the way to tell the client of a draining server: it loses none of its requests by that. One that
+    /// has not made any could not make its first.
+    pub(super) fn is_told_by_goaway(&self) -> bool {
+        self.kind() == HttpKind::Http2 && self.had_request.load(Ordering::Relaxed)
+    }
+
+    /// Since when nothing is under way; from the beginning, if nothing was.
+    pub(super) fn idle_since(&self) -> Instant {
+        self.at(self.idle_since.load(Ordering::Relaxed))
+    }
+
     pub(super) fn is_busy(&self) -> bool {
         self.in_flight.load(Ordering::Relaxed) > 0
     }
@@ -161,10 +172,15 @@ impl Activity {
         self.kind() == HttpKind::Http1 && !self.is_busy() && self.head_since.load(Ordering::Relaxed) > 0
     }
 
+    /// Whether part of a head has been read, and none of the rest.
+    pub(super) fn has_begun_head(&self) -> bool {
+        !self.is_busy() && self.within_head.load(Ordering::Relaxed)
+    }
+
     /// Until when the tail of a response may still be on its way, after a pause of `grace` as well: a connection that is
     /// being closed is not cut before.
     pub(super) fn tail_until(&self, grace: Duration) -> Instant {
-        let since = self.at(self.idle_since.load(Ordering::Relaxed));
+        let since = self.idle_since();
         match self.kind() {
             HttpKind::Http2 if self.had_request.load(Ordering::Relaxed) => since + H2_TAIL,
             HttpKind::Http1 | HttpKind::Http2 => since + grace,

@@ -47,6 +47,11 @@ use crate::{
 /// How long a connection that was told to close may take to do so when nothing is under way on it.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
+/// While draining: how long a connection may wait for one more request. A client cannot know that its request and our closing
+/// cross each other on the way, and would take that for a failure; the answer to its next request tells it, or the one under
+/// way whose head is not out. One that is silent for longer notices the end before it asks again.
+const LAST_REQUEST: Duration = Duration::from_secs(2);
+
 /// HTTP/2 flow-control windows: what one stream, and all streams together, may send us before we take it. They bound what a
 /// client can make a connection hold. A megabyte for an upload fills a 100 Mbit/s line over 80 ms; another for all together
 /// keeps one whose origin does not read from holding up the rest.
@@ -238,13 +243,18 @@ impl<G: Gate> Connection<G> {
         let mut phase_changed = pin!(self.worker.phase_changed.notified());
         let mut clock = pin!(tokio::time::sleep_until(self.next_look()));
         let mut closing = false;
+        let mut last_request = None;
         std::future::poll_fn(|cx| {
             loop {
                 // Before the connection, so that the answer it is about to write says that it is the last.
                 if !closing && !self.worker.phase().is_serving() {
-                    closing = true;
-                    connection.as_mut().close();
-                    clock.as_mut().reset(Instant::now() + CLOSE_GRACE);
+                    if self.activity.is_told_by_goaway() {
+                        closing = true;
+                        connection.as_mut().close();
+                        clock.as_mut().reset(Instant::now() + CLOSE_GRACE);
+                    } else {
+                        last_request.get_or_insert_with(|| Instant::now() + LAST_REQUEST);
+                    }
                 }
                 if let Poll::Ready(result) = connection.as_mut().poll_end(cx) {
                     return Poll::Ready(Ended::ByHttp(result));
@@ -254,7 +264,7 @@ impl<G: Gate> Connection<G> {
                 }
                 // Registers this task's waker; once notified it stays ready.
                 let _ = phase_changed.as_mut().poll(cx);
-                let deadline = self.activity.deadline(&self.limits);
+                let deadline = self.deadline(last_request);
                 if let Some(sooner) = deadline.filter(|deadline| !closing && *deadline < clock.deadline()) {
                     clock.as_mut().reset(sooner);
                 }
@@ -282,6 +292,18 @@ impl<G: Gate> Connection<G> {
             }
         })
         .await
+    }
+
+    /// Until when the connection may stay as it is. A head that has begun may be ended also while draining.
+    fn deadline(&self, last_request: Option<Instant>) -> Option<Instant> {
+        let deadline = self.activity.deadline(&self.limits);
+        match last_request {
+            Some(last) if !self.activity.has_begun_head() => {
+                let last = last.max(self.activity.idle_since() + LAST_REQUEST);
+                deadline.map(|deadline| deadline.min(last))
+            }
+            Some(_) | None => deadline,
+        }
     }
 
     /// When to look at the connection's deadline: at it, or while a request is under way as soon as the next could pass.

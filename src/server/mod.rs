@@ -52,12 +52,13 @@ pub enum StartError {
 }
 
 impl Server {
-    /// Starts one worker per socket of the listeners. Each makes its own gate, on its own thread.
+    /// Starts the workers, each with its share of the listeners' sockets. Each makes its own gate, on its own thread.
     ///
     /// # Errors
     /// When TLS or a thread cannot be set up.
     pub fn start<G: Gate>(
         listeners: Vec<BoundListener>,
+        workers: usize,
         tls: &TlsSetup,
         shared: Arc<Shared>,
         gate: impl Fn(usize) -> G + Send + Sync + 'static,
@@ -65,7 +66,10 @@ impl Server {
         let (phase, phases) = watch::channel(Phase::Serving);
         let (work, working) = mpsc::channel(1);
         let gate = Arc::new(gate);
-        for (number, listeners) in by_worker(listeners, tls)?.into_iter().enumerate() {
+        let shares = by_worker(&listeners, workers, tls)?;
+        listeners.iter().try_for_each(BoundListener::listen)?;
+        drop(listeners);
+        for (number, listeners) in shares.into_iter().enumerate() {
             let (shared, gate, phases, work) = (Arc::clone(&shared), Arc::clone(&gate), phases.clone(), work.clone());
             let (started, starting) = std::sync::mpsc::sync_channel(1);
             thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
@@ -92,9 +96,17 @@ impl Server {
         Ok(Self { phase, working })
     }
 
+    /// Stops accepting because another process has the sockets: what waits in their queues is left to it, and health checks
+    /// are still told that all is well. To be followed by [`Self::drain`].
+    pub fn leave(&self) {
+        self.phase.send_if_modified(|phase| advance(phase, Phase::Leaving));
+    }
+
     /// Stops accepting and finishes what is under way, for as long as `timeout`, then drops the rest.
     pub async fn drain(&mut self, timeout: Duration) {
-        self.phase.send_if_modified(|phase| advance(phase, Phase::Draining));
+        // Who leaves drains already.
+        self.phase
+            .send_if_modified(|phase| phase.is_serving() && advance(phase, Phase::Draining));
         // However it ends, nothing is left after it.
         let _ = tokio::time::timeout(timeout, self.ended()).await;
         self.stop().await;
@@ -121,24 +133,31 @@ fn advance(phase: &mut Phase, to: Phase) -> bool {
     further
 }
 
-/// Each worker's socket of every listener.
-fn by_worker(listeners: Vec<BoundListener>, tls: &TlsSetup) -> Result<Vec<Vec<WorkerListener>>, rustls::Error> {
-    let mut workers: Vec<Vec<WorkerListener>> = Vec::new();
+/// Each worker's sockets of every listener.
+fn by_worker(
+    listeners: &[BoundListener],
+    workers: usize,
+    tls: &TlsSetup,
+) -> Result<Vec<Vec<WorkerListener>>, StartError> {
+    let mut shares: Vec<Vec<WorkerListener>> = Vec::new();
+    shares.resize_with(workers, Vec::new);
     for listener in listeners {
         let config = match listener.settings.protocol {
             Protocol::Tls { min } => Some(tls.server_config(min)?),
             Protocol::Plain | Protocol::Redirect { .. } => None,
         };
-        workers.resize_with(workers.len().max(listener.sockets.len()), Vec::new);
-        for (worker, socket) in workers.iter_mut().zip(listener.sockets) {
-            worker.push(WorkerListener {
-                socket,
-                settings: Arc::clone(&listener.settings),
-                tls: config.clone(),
-            });
+        for (worker, share) in shares.iter_mut().enumerate() {
+            for socket in listener.share(worker, workers)? {
+                share.push(WorkerListener {
+                    socket,
+                    settings: Arc::clone(&listener.settings),
+                    tls: config.clone(),
+                    kept: listener.kept.clone(),
+                });
+            }
         }
     }
-    Ok(workers)
+    Ok(shares)
 }
 
 #[cfg(test)]

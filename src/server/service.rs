@@ -125,14 +125,14 @@ impl<G: Gate> ConnectionService<G> {
         }
     }
 
-    /// The listener's health path, asked for by load balancers: 200 while serving, 503 while draining.
+    /// The listener's health path, asked for by load balancers: 200 while serving, also by a successor; 503 while draining.
     fn health(&self, request: &Request<RequestBody>) -> Option<Response<Option<Bytes>>> {
         let path = self.facts.listener.health.as_deref()?;
         let asked = request.uri().path() == path && matches!(*request.method(), Method::GET | Method::HEAD);
         if !asked || request.extensions().get::<WireFault>().is_some() {
             return None;
         }
-        let (status, body) = if self.worker.phase().is_serving() {
+        let (status, body) = if self.worker.phase().is_healthy() {
             (StatusCode::OK, Bytes::from_static(b"ok\n"))
         } else {
             (StatusCode::SERVICE_UNAVAILABLE, Bytes::from_static(b"draining\n"))
@@ -149,14 +149,14 @@ impl<G: Gate> ConnectionService<G> {
     }
 
     /// An answer given before the request's body was read is the last on an HTTP/1.1 connection: what follows is the rest of
-    /// that body, and must never be taken for a request.
+    /// that body, and must never be taken for a request. While draining every answer is the last, and says so.
     fn close_after<B>(&self, response: &mut Response<B>) {
         if self.kind == HttpKind::Http2 {
             return;
         }
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             self.activity.become_tunnel();
-        } else if self.activity.unread.load(Ordering::Relaxed) {
+        } else if self.activity.unread.load(Ordering::Relaxed) || !self.worker.phase().is_serving() {
             response
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -16,6 +16,7 @@ use super::*;
 use crate::{
     config::settings::{Limits, Listener, TlsVersion},
     gateway::connection::{Close, ConnectionFacts, RequestBody, RequestBodyError, WireFault},
+    handover::Passed,
     policy::{fault::Faults, network::IpSet},
     tls::{CertificateStore, SniResolver, testing::site},
 };
@@ -153,6 +154,11 @@ struct Running {
 
 impl Running {
     fn start(listener: Listener, limits: Limits) -> Self {
+        let bound = bind_all(&[listener], 1, &mut Passed::default()).expect("a free port");
+        Self::on(bound, limits)
+    }
+
+    fn on(bound: Vec<BoundListener>, limits: Limits) -> Self {
         let gate = TestGate {
             held: Arc::new(Semaphore::new(0)),
             blocked: Arc::default(),
@@ -163,10 +169,9 @@ impl Running {
         let store = CertificateStore::load(&sites, None, jiff::Timestamp::now(), &mut Faults::new());
         let store = Arc::new(store);
         let tls = TlsSetup::new(Arc::new(SniResolver::new(move || Arc::clone(&store)))).expect("randomness");
-        let bound = bind_all(&[listener], 1).expect("a free port");
         let address = bound[0].settings.address;
         let made = gate.clone();
-        let server = Server::start(bound, &tls, Arc::clone(&shared), move |_| made.clone()).expect("it starts");
+        let server = Server::start(bound, 1, &tls, Arc::clone(&shared), move |_| made.clone()).expect("it starts");
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -488,6 +493,58 @@ fn draining_finishes_what_is_under_way_and_closes_what_is_idle() {
     );
     drained.join().expect("drained");
     TcpStream::connect(server.address).expect_err("nobody listens any more");
+}
+
+#[test]
+fn while_draining_a_kept_connection_is_told_by_its_next_answer() {
+    let mut server = Running::plain(limits());
+    let mut kept = server.connect();
+    kept.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("it reads");
+    assert!(!read_response(&mut kept).to_lowercase().contains("connection: close"));
+    let mut begun = server.connect();
+    begun.write_all(b"GET / HT").expect("it reads");
+    let mut busy = server.connect();
+    busy.write_all(b"GET /held HTTP/1.1\r\nHost: a\r\n\r\n")
+        .expect("it reads");
+    server.wait_until_reached("/held");
+    let mut draining = server.server.take().expect("running");
+    let drained = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(draining.drain(Duration::from_secs(60)));
+    });
+    // The workers drain as soon as nobody listens any more.
+    while TcpStream::connect(server.address).is_ok() {
+        std::thread::yield_now();
+    }
+    kept.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("it reads");
+    begun.write_all(b"TP/1.1\r\nHost: a\r\n\r\n").expect("it reads");
+    for stream in [&mut kept, &mut begun] {
+        let answer = read_to_end(stream);
+        assert!(
+            answer.to_lowercase().contains("connection: close") && answer.ends_with("hello"),
+            "{answer}"
+        );
+    }
+    server.gate.held.add_permits(1);
+    assert!(read_to_end(&mut busy).ends_with("held"));
+    drained.join().expect("drained");
+}
+
+#[test]
+fn a_socket_that_another_process_has_is_left_open() {
+    let bound = bind_all(&[listener()], 1, &mut Passed::default()).expect("a free port");
+    let other = bound[0].sockets[0].try_clone().expect("a descriptor");
+    bound[0].kept.set();
+    let mut server = Running::on(bound, limits());
+    let mut leaving = server.server.take().expect("running");
+    leaving.leave();
+    server.runtime.block_on(leaving.drain(Duration::from_secs(60)));
+    let _client = TcpStream::connect(server.address).expect("it listens");
+    other.set_nonblocking(false).expect("a socket");
+    other.accept().expect("the connection was left to it");
 }
 
 #[test]

@@ -22,11 +22,13 @@ use super::{
     caps::{ClientPermit, ConnectionCaps, OverCap, TotalPermit},
     connection,
     h1::{Buffers, Slots},
+    listen::BACKLOG,
     service::Gate,
     turns::HandshakeTurns,
 };
 use crate::{
     config::settings::{Limits, Listener, TlsVersion},
+    handover::KeptElsewhere,
     http1::Scratch,
     policy::client::SourceAddr,
     telemetry::metrics::{ConnectionFigures, HandshakeFigures},
@@ -43,6 +45,8 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 pub enum Phase {
     /// Accept and serve.
     Serving,
+    /// Accept no more, finish what is under way: a successor accepts on the same sockets.
+    Leaving,
     /// Accept no more, finish what is under way.
     Draining,
     /// Drop everything.
@@ -52,6 +56,14 @@ pub enum Phase {
 impl Phase {
     pub(super) fn is_serving(self) -> bool {
         self == Self::Serving
+    }
+
+    /// Whether connections made now are served, by whichever process.
+    pub(super) fn is_healthy(self) -> bool {
+        match self {
+            Self::Serving | Self::Leaving => true,
+            Self::Draining | Self::Stopped => false,
+        }
     }
 }
 
@@ -147,6 +159,8 @@ pub(super) struct WorkerListener {
     pub(super) settings: Arc<Listener>,
     /// `None` on plain listeners.
     pub(super) tls: Option<Arc<ServerConfig>>,
+    /// Whether the socket is another process's, too.
+    pub(super) kept: KeptElsewhere,
 }
 
 /// A worker as its connections see it.
@@ -235,7 +249,7 @@ impl<G: Gate> Worker<G> {
         };
         let accepting: Vec<_> = listeners
             .into_iter()
-            .map(|listener| tokio::task::spawn_local(Rc::clone(&self).accept_all(listener)))
+            .map(|(socket, listener)| tokio::task::spawn_local(Rc::clone(&self).accept_all(socket, listener)))
             .collect();
         let renewing = tokio::task::spawn_local(Rc::clone(&self).renew_turns());
         started(Ok(()));
@@ -280,27 +294,38 @@ impl<G: Gate> Worker<G> {
         }
     }
 
-    /// Accepts until the worker drains, then what clients had already connected.
-    async fn accept_all(self: Rc<Self>, listener: Rc<AcceptingListener>) {
+    /// Accepts until the worker drains, then what clients had already connected, unless somebody else accepts those. The
+    /// socket is closed then, whatever becomes of its connections: clients are to be refused, not to wait for nobody.
+    async fn accept_all(self: Rc<Self>, socket: TcpListener, listener: Rc<AcceptingListener>) {
         loop {
             let phase_changed = self.phase_changed.notified();
             if !self.phase().is_serving() {
                 break;
             }
             tokio::select! {
-                accepted = listener.socket.accept() => self.accepted(accepted, &listener).await,
+                accepted = socket.accept() => self.accepted(accepted, &listener).await,
                 () = phase_changed => {}
             }
         }
-        self.accept_queued(&listener);
+        if !listener.kept.is_kept() {
+            // Without it they are reset, as they would be by our end.
+            let _failed = self.accept_queued(socket, &listener);
+        }
     }
 
-    /// Connections that the kernel completed but nobody took would be reset with the socket.
-    fn accept_queued(self: &Rc<Self>, listener: &Rc<AcceptingListener>) {
-        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-        while let std::task::Poll::Ready(Ok((stream, peer))) = listener.socket.poll_accept(&mut cx) {
-            self.serve(stream, peer, listener);
+    /// Connections that the kernel completed but nobody took would be reset with the socket. A queue's length of them at
+    /// most: those who keep connecting must not keep us.
+    fn accept_queued(self: &Rc<Self>, socket: TcpListener, listener: &Rc<AcceptingListener>) -> io::Result<()> {
+        let socket = socket.into_std()?;
+        for _ in 0..BACKLOG {
+            let (stream, peer) = match socket.accept() {
+                Err(error) if is_of_one_connection(&error) => continue,
+                accepted => accepted?,
+            };
+            stream.set_nonblocking(true)?;
+            self.serve(TcpStream::from_std(stream)?, peer, listener);
         }
+        Ok(())
     }
 
     async fn accepted(
@@ -393,11 +418,11 @@ fn date(time: SystemTime) -> Date {
     shown.as_bytes().try_into().unwrap_or(*b"Thu, 01 Jan 1970 00:00:00 GMT")
 }
 
-/// A listener's socket, registered with the worker's runtime.
+/// What the connections of a listener's socket share. Not the socket: they outlive it.
 pub(super) struct AcceptingListener {
-    socket: TcpListener,
     pub(super) settings: Arc<Listener>,
     pub(super) tls: Option<tokio_rustls::TlsAcceptor>,
+    kept: KeptElsewhere,
     warned: Cell<Option<Instant>>,
 }
 
@@ -410,13 +435,16 @@ impl AcceptingListener {
     }
 }
 
-fn ready(listener: WorkerListener) -> io::Result<Rc<AcceptingListener>> {
-    Ok(Rc::new(AcceptingListener {
-        socket: TcpListener::from_std(listener.socket)?,
+/// Registers a listener's socket with the worker's runtime.
+fn ready(listener: WorkerListener) -> io::Result<(TcpListener, Rc<AcceptingListener>)> {
+    let socket = TcpListener::from_std(listener.socket)?;
+    let listener = AcceptingListener {
         settings: listener.settings,
         tls: listener.tls.map(tokio_rustls::TlsAcceptor::from),
+        kept: listener.kept,
         warned: Cell::new(None),
-    }))
+    };
+    Ok((socket, Rc::new(listener)))
 }
 
 /// Errors of a connection that went away before it was accepted; all others are the system's.

@@ -12,6 +12,7 @@ use std::{
 use portcullis::{
     config,
     gateway::Gateway,
+    handover::Passed,
     policy::rule::Timestamp,
     server::{Server, Shared, bind_all},
     snapshot::Current,
@@ -96,7 +97,7 @@ impl Stack {
         let path = folder.path().join("portcullis.toml");
         let (snapshot, _) = config::load(&path, NOW, None).unwrap_or_else(|faults| panic!("{faults:#?}"));
         let telemetry = Telemetry::start(&snapshot.settings.log, 1).expect("a log");
-        let bound = bind_all(&snapshot.settings.listeners, 1).expect("free ports");
+        let bound = bind_all(&snapshot.settings.listeners, 1, &mut Passed::default()).expect("free ports");
         let addresses: Vec<_> = bound.iter().map(|listener| listener.settings.address).collect();
         let current = Current::new(snapshot);
         let certificates = current.clone();
@@ -111,7 +112,7 @@ impl Stack {
         });
         let (gates, telling) = (current.clone(), telemetry.clone());
         let gate = move |worker| Gateway::new(gates.clone(), telling.worker(worker));
-        let server = Server::start(bound, &tls, shared, gate).expect("it starts");
+        let server = Server::start(bound, 1, &tls, shared, gate).expect("it starts");
         Self {
             plain: addresses[0],
             tls: addresses[1],

@@ -10,5 +10,6 @@ mod reload;
 mod serving;
 mod telemetry;
 mod tls;
+mod upgrade;
 mod upstreams;
 mod verbs;

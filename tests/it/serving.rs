@@ -295,7 +295,7 @@ fn term_finishes_the_request_under_way_and_then_ends() {
     busy.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("it reads");
     asked.pass();
     gateway.signal("TERM");
-    assert_eq!(read_to_end(&mut idle), "", "an idle connection is closed at once");
+    assert_eq!(read_to_end(&mut idle), "", "an idle connection is closed");
     answer.open();
     assert!(read_to_end(&mut busy).ends_with("late"));
     assert_eq!(gateway.wait().code(), Some(0));

@@ -115,7 +115,7 @@ fn admin(snapshot: &Snapshot, address: Option<SocketAddr>) -> Vec<String> {
         .admin
         .socket
         .as_ref()
-        .map(|socket| format!("{} (portcullis reload)", socket.display()));
+        .map(|socket| format!("{} (portcullis reload, status, upgrade)", socket.display()));
     address.into_iter().chain(socket).collect()
 }
 

@@ -20,6 +20,13 @@ impl ServiceManager {
         }
     }
 
+    /// Another process is the service from now on. Told by the one that was, which alone is believed.
+    pub(super) fn succeeded_by(self, pid: u32) {
+        if pid != 0 {
+            tell(&[NotifyState::MainPid(pid)]);
+        }
+    }
+
     /// The end begins.
     pub(super) fn stopping(self) {
         tell(&[NotifyState::Stopping]);

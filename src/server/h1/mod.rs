@@ -138,11 +138,11 @@ impl<G: Gate, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Serving<G, S> 
                 self.service.activity.scanned(false);
                 return Poll::Ready(Ok(Some(head)));
             }
-            if self.closing.get() && io.read.is_empty() {
-                return Poll::Ready(Ok(None));
-            }
+            self.service.activity.scanned(!io.read.is_empty());
             let read = match io.poll_read(cx) {
                 Poll::Ready(read) => read?,
+                // What had come already is answered.
+                Poll::Pending if self.closing.get() && io.read.is_empty() => return Poll::Ready(Ok(None)),
                 Poll::Pending => return Poll::Pending,
             };
             if read == 0 {

@@ -3,7 +3,8 @@
 use std::{
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
-    path::Path,
+    os::{fd::OwnedFd, unix::process::CommandExt},
+    path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
@@ -18,11 +19,17 @@ use super::exchange;
 /// How long the program may take for what it does at once: far more than it needs, so that only a hang fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The program under test.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_portcullis");
+
 /// Files for a start.
 pub(crate) struct Setup {
     directory: TempDir,
     environment: Vec<(String, String)>,
     open_files: Option<u32>,
+    program: PathBuf,
+    passed: Option<OwnedFd>,
+    arguments: Vec<String>,
 }
 
 impl Setup {
@@ -32,6 +39,9 @@ impl Setup {
             directory: tempfile::tempdir().expect("a directory"),
             environment: Vec::new(),
             open_files: None,
+            program: PathBuf::from(PROGRAM),
+            passed: None,
+            arguments: Vec::new(),
         };
         let rules = if config.contains("rules =") { "" } else { "rules = []\n" };
         let log = if config.contains("[log]") {
@@ -71,18 +81,57 @@ impl Setup {
         self
     }
 
+    /// Started by this path, below the directory, which leads to the program.
+    pub(crate) fn program(mut self, name: &str) -> Self {
+        self.program = self.directory.path().join(name);
+        self
+    }
+
+    /// With this listening socket passed to it, as a service manager does.
+    pub(crate) fn passing(mut self, listener: impl Into<OwnedFd>) -> Self {
+        self.passed = Some(listener.into());
+        self
+    }
+
+    /// With these arguments behind the configuration's.
+    pub(crate) fn arguments(mut self, arguments: &[&str]) -> Self {
+        self.arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        self
+    }
+
     fn command(&self) -> Command {
-        let program = env!("CARGO_BIN_EXE_portcullis");
-        let mut command = match self.open_files {
-            None => Command::new(program),
-            Some(most) => {
-                let mut shell = Command::new("sh");
-                let limited = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
-                shell.args(["-c", &limited, program]);
-                shell
-            }
+        let mut command = match (&self.passed, self.open_files) {
+            (Some(_), _) => self.shell(
+                "exec 3<&0 0</dev/null; export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web; exec \"$0\" \"$@\"",
+            ),
+            (None, Some(most)) => self.shell(&format!("ulimit -n {most} && exec \"$0\" \"$@\"")),
+            (None, None) => Command::new(&self.program),
         };
+        self.prepare(&mut command);
+        if let Some(passed) = &self.passed {
+            command.stdin(passed.try_clone().expect("a descriptor"));
+        }
+        command.args(&self.arguments);
         command
+    }
+
+    fn shell(&self, script: &str) -> Command {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]).arg(&self.program);
+        shell
+    }
+
+    /// Another call of the program under this configuration.
+    fn verb(&self) -> Command {
+        let mut command = Command::new(PROGRAM);
+        self.prepare(&mut command);
+        command
+    }
+
+    fn prepare(&self, command: &mut Command) {
+        command
+            // Ended as one, with those that it starts.
+            .process_group(0)
             .arg("-c")
             .arg(self.directory.path().join("portcullis.toml"))
             .env_remove("PORTCULLIS_LOG")
@@ -92,7 +141,6 @@ impl Setup {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        command
     }
 
     /// Starts it and waits until it serves.
@@ -151,7 +199,7 @@ fn write(directory: &Path, name: &str, text: impl AsRef<[u8]>) {
     std::fs::write(path, text).expect("a writable directory");
 }
 
-/// The running program. Killed when dropped, by its own process id.
+/// The running program. Killed when dropped, by its own process id, with the successors that it started.
 pub(crate) struct Gateway {
     setup: Setup,
     child: Child,
@@ -226,6 +274,34 @@ impl Gateway {
         assert!(status.success(), "{kill}");
     }
 
+    /// Its process, as it was started.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for the end of the process that was started, not of those that succeeded it.
+    pub(crate) fn wait_for_first(&mut self) -> ExitStatus {
+        self.child.wait().expect("it was started")
+    }
+
+    /// Waits until no process has its output any more.
+    pub(crate) fn wait_for_all(&self) {
+        self.messages.wait_for_end();
+    }
+
+    /// Another call of the program under the same configuration, to be run beside it.
+    pub(crate) fn beside(&self, arguments: &[&str]) -> Command {
+        let mut command = self.setup.verb();
+        command.args(arguments);
+        command
+    }
+
+    /// Waits for the nth message with this text, counted from 1.
+    pub(crate) fn wait_for_messages(&self, text: &str, number: usize) {
+        let said = |messages: &[Value]| messages.iter().filter(|message| message["message"] == text).count();
+        self.messages.wait_until(|messages| said(messages) >= number);
+    }
+
     /// Has it reload by signal, and waits until the new configuration is in force.
     pub(crate) fn reload(&self) {
         self.signal_and_wait_for("configuration reloaded");
@@ -274,7 +350,7 @@ impl Gateway {
 
     /// Runs another verb of the program under the same configuration: its exit code and all that it printed.
     pub(crate) fn verb(&self, arguments: &[&str]) -> (Option<i32>, String) {
-        let output = self.setup.command().args(arguments).output().expect("the program runs");
+        let output = self.setup.verb().args(arguments).output().expect("the program runs");
         let printed = [output.stdout, output.stderr].concat();
         (output.status.code(), String::from_utf8_lossy(&printed).into_owned())
     }
@@ -294,6 +370,8 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
+        let group = format!("kill -KILL -{}", self.child.id());
+        let _ = Command::new("sh").args(["-c", &group]).stderr(Stdio::null()).status();
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
