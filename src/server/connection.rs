@@ -257,10 +257,10 @@ impl<G: Gate> Connection<G> {
                     }
                 }
                 if let Poll::Ready(result) = connection.as_mut().poll_end(cx) {
-                    return Poll::Ready(Ended::ByHttp(result));
+                    return Poll::Ready(Ended::Http(result));
                 }
                 if self.activity.abandons_too_much() {
-                    return Poll::Ready(Ended::ByResets);
+                    return Poll::Ready(Ended::Resets);
                 }
                 // Registers this task's waker; once notified it stays ready.
                 let _ = phase_changed.as_mut().poll(cx);
@@ -276,12 +276,12 @@ impl<G: Gate> Connection<G> {
                     Some(_) if closing => {
                         let tail = self.activity.tail_until(CLOSE_GRACE);
                         if tail <= Instant::now() {
-                            return Poll::Ready(Ended::ByClock);
+                            return Poll::Ready(Ended::Clock);
                         }
                         clock.as_mut().reset(tail);
                     }
                     // A grace would lengthen `header_timeout`: the rest of the head could still come, and be served.
-                    Some(_) if self.activity.is_within_head() => return Poll::Ready(Ended::ByClock),
+                    Some(_) if self.activity.is_within_head() => return Poll::Ready(Ended::Clock),
                     Some(_) => {
                         closing = true;
                         connection.as_mut().close();
@@ -316,9 +316,9 @@ impl<G: Gate> Connection<G> {
 
     fn report(&self, ended: Ended) {
         let error = match ended {
-            Ended::ByHttp(Ok(())) | Ended::ByClock => return,
-            Ended::ByHttp(Err(error)) => error,
-            Ended::ByResets => {
+            Ended::Http(Ok(())) | Ended::Clock => return,
+            Ended::Http(Err(error)) => error,
+            Ended::Resets => {
                 tracing::debug!(peer = %self.peer.0, source = %self.source.0, "closed a connection: it gives up too many requests");
                 return;
             }
@@ -335,10 +335,10 @@ impl<G: Gate> Connection<G> {
 
 /// How a connection ended.
 enum Ended {
-    ByHttp(Result<(), ConnectionError>),
-    ByClock,
+    Http(Result<(), ConnectionError>),
+    Clock,
     /// The client gives up more requests than it sees to their end.
-    ByResets,
+    Resets,
 }
 
 /// How a connection ended that did not end well.
