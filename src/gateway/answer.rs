@@ -12,7 +12,7 @@ use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
-use super::{headers::remove_hop_by_hop_of_response, terms::ServedSite, upload::UploadedBytes};
+use super::{headers::remove_from_response_trailers, terms::ServedSite, upload::UploadedBytes};
 use crate::{
     policy::decision::Reason,
     telemetry::access::{Ending, Pending, ResponseRecord, UpstreamRecord},
@@ -159,7 +159,7 @@ fn is_over(deadline: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) -> bool
 fn pass(frame: Frame<Bytes>) -> Frame<Bytes> {
     match frame.into_trailers() {
         Ok(mut trailers) => {
-            remove_hop_by_hop_of_response(&mut trailers);
+            remove_from_response_trailers(&mut trailers);
             Frame::trailers(trailers)
         }
         Err(frame) => frame,

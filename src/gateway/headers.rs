@@ -258,6 +258,36 @@ impl HeaderPolicy {
     }
 }
 
+/// Removes from a response's trailers what its head has to say: how the message is framed, coded and kept, and what is set at the
+/// client. Some clients merge trailers into the headers (RFC 9110 §6.5.1).
+pub fn remove_from_response_trailers(trailers: &mut HeaderMap) {
+    const PREFIXES: [&str; 3] = ["content-", "access-control-", "proxy-"];
+    remove_hop_by_hop_of_response(trailers);
+    remove_where(trailers, |name| {
+        let name = name.as_str();
+        let begins = PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        let says = matches!(
+            name,
+            "age"
+                | "authorization"
+                | "cache-control"
+                | "date"
+                | "expires"
+                | "host"
+                | "location"
+                | "pragma"
+                | "retry-after"
+                | "set-cookie"
+                | "strict-transport-security"
+                | "trailer"
+                | "vary"
+                | "warning"
+                | "www-authenticate"
+        );
+        says || (begins && !CHECKSUMS.contains(&name))
+    });
+}
+
 /// A name as origins know it that fold its odd characters.
 pub(super) fn folded(name: &HeaderName) -> String {
     name.as_str().replace(|c: char| !c.is_ascii_alphanumeric(), "-")

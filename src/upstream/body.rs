@@ -149,6 +149,11 @@ impl Wire {
             return Poll::Ready(Some(Err(OriginBodyError::Upload(error))));
         }
         let Poll::Ready(piece) = http.poll_piece(cx, &mut self.reader) else {
+            // An origin that answers as it reads cannot go on before its client does, who has a limit of its own.
+            if self.sender.is_starved() {
+                self.silent_at = None;
+                return Poll::Pending;
+            }
             let silent_at = *self.silent_at.get_or_insert_with(|| Instant::now() + self.idle);
             return http.clock.poll(cx, silent_at).map(|()| {
                 self.lease = None;

@@ -303,6 +303,7 @@ impl Lease {
         } = self;
         if is_good && connection.http.is_clean() {
             connection.http.spare = spare;
+            connection.http.rest();
             slot.pool.keep(connection, keepalive, max_idle);
         }
     }

@@ -65,8 +65,8 @@ impl<B> Answering<B>
 where
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
 {
-    /// An answer to a request of this method and version. `keeps_alive` says whether the connection could go on; `out` is an
-    /// empty buffer.
+    /// An answer to a request of this method and version. `keeps_alive` says whether the connection could go on; `out` is a
+    /// buffer with what has to stand before it, mostly nothing.
     pub(super) fn new(
         response: Response<B>,
         method: &Method,

@@ -31,15 +31,11 @@ impl BodyLength {
     }
 }
 
-const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-
 /// See the module.
 #[derive(Debug)]
 pub(super) struct ClientBody<S> {
     io: Rc<RefCell<Io<S>>>,
     state: State,
-    /// What of the 100 is still to be written: once the body is wanted, and only if nothing of it has come by itself.
-    to_continue: &'static [u8],
 }
 
 #[derive(Debug)]
@@ -51,30 +47,19 @@ enum State {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> ClientBody<S> {
     pub(super) fn new(io: Rc<RefCell<Io<S>>>, length: BodyLength, expects_continue: bool) -> Self {
-        let is_there = {
-            let mut io = io.borrow_mut();
-            io.within_body = true;
-            !io.read.is_empty()
-        };
+        io.borrow_mut().begin_body(expects_continue);
         Self {
             io,
             state: match length {
                 BodyLength::Known(bytes) => State::Known(bytes),
                 BodyLength::Chunked => State::Chunked(Chunks::default()),
             },
-            to_continue: if expects_continue && !is_there { CONTINUE } else { b"" },
         }
     }
 
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, BodyFault>> {
         let mut io = self.io.borrow_mut();
-        while !self.to_continue.is_empty() {
-            let written = ready!(io.poll_write(cx, self.to_continue, b""))?;
-            self.to_continue = self.to_continue.get(written..).unwrap_or_default();
-            if self.to_continue.is_empty() {
-                ready!(io.poll_flush(cx))?;
-            }
-        }
+        ready!(io.poll_continue(cx))?;
         loop {
             let piece = match &mut self.state {
                 State::Ended => Piece::End,
@@ -88,7 +73,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientBody<S> {
             };
             if matches!(self.state, State::Known(0)) || matches!(piece, Piece::End | Piece::Trailers(_)) {
                 self.state = State::Ended;
-                io.within_body = false;
+                io.end_body();
             }
             if !matches!(piece, Piece::Starved) {
                 return Poll::Ready(Ok(piece));

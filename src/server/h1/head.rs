@@ -85,6 +85,10 @@ impl Head {
             buffer.advance(2);
             *seen = 0;
         }
+        // A line that is nothing but LF: not skipped, or each of many would be looked at with all before it.
+        if buffer.starts_with(b"\n") {
+            return Err(Unreadable::Malformed("an empty line that ends in LF alone"));
+        }
         // Most heads come at once. What begins as something else (TLS on a plain port) is found at once as well; it may never
         // end as a head does. A client that sends single bytes has none of them looked at with all before it.
         let may_be_whole = *seen == 0 || length_of_head(buffer, *seen).is_some();

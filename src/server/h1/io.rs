@@ -4,7 +4,7 @@ use std::{
     io::{self, IoSlice},
     pin::{Pin, pin},
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -32,7 +32,23 @@ pub(super) struct Io<S> {
     pub(super) within_body: bool,
     /// How much of a body the next read may bring.
     body_ahead: usize,
+    /// What of a 100 is still to be written, for as long as no answer has begun.
+    interim: Interim,
+    /// Who waits for the end of a body that another task reads.
+    waiter: Option<Waker>,
 }
+
+/// An interim answer on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Interim {
+    None,
+    /// So much of it is still to be written.
+    Left(&'static [u8]),
+    /// All of it is written, though TLS may hold some.
+    Flushing,
+}
+
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
     pub(super) fn new(stream: S, scratch: Rc<Scratch>) -> Self {
@@ -43,6 +59,64 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
             seen: 0,
             within_body: false,
             body_ahead: BODY_LEAST,
+            interim: Interim::None,
+            waiter: None,
+        }
+    }
+
+    /// A body is to be taken. With `is_awaited`, its client waits to be told so.
+    pub(super) fn begin_body(&mut self, is_awaited: bool) {
+        self.within_body = true;
+        if is_awaited && self.read.is_empty() {
+            self.interim = Interim::Left(CONTINUE);
+        }
+    }
+
+    /// All of the body was taken.
+    pub(super) fn end_body(&mut self) {
+        self.within_body = false;
+        if let Some(waiter) = self.waiter.take() {
+            waiter.wake();
+        }
+    }
+
+    /// Wakes the task when the body was taken, by whichever task.
+    pub(super) fn wake_after_body(&mut self, cx: &Context<'_>) {
+        if self.within_body && self.waiter.as_ref().is_none_or(|waiter| !waiter.will_wake(cx.waker())) {
+            self.waiter = Some(cx.waker().clone());
+        }
+    }
+
+    /// Writes the 100 that the client waits for, if it is still to be written.
+    pub(super) fn poll_continue(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Interim::Left(left) = self.interim {
+            let written = ready!(self.poll_write(cx, left, b""))?;
+            self.interim = match left.get(written..) {
+                Some(left) if !left.is_empty() => Interim::Left(left),
+                _ => Interim::Flushing,
+            };
+        }
+        if self.interim == Interim::Flushing {
+            ready!(self.poll_flush(cx))?;
+            self.interim = Interim::None;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// An answer begins: nothing else is written from here. What has to stand before it is the rest of a 100 of which a part
+    /// is out.
+    pub(super) fn begin_answer(&mut self) -> &'static [u8] {
+        match std::mem::replace(&mut self.interim, Interim::None) {
+            Interim::Left(left) if left.len() < CONTINUE.len() => left,
+            Interim::Left(_) | Interim::Flushing | Interim::None => b"",
+        }
+    }
+
+    /// The connection waits for a request: lets go of what it holds of the last one.
+    pub(super) fn rest(&mut self) {
+        if self.read.is_empty() {
+            self.read = BytesMut::new();
+            self.body_ahead = BODY_LEAST;
         }
     }
 

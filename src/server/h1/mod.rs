@@ -18,6 +18,7 @@ use std::{
     io::Error as IoError,
     pin::Pin,
     rc::Rc,
+    sync::atomic::Ordering,
     task::{Context, Poll},
 };
 
@@ -132,6 +133,10 @@ impl<G: Gate, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Serving<G, S> 
     /// The next head; `None` when no other request comes, or is to be served.
     fn poll_head(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Head>, Broken>> {
         let mut io = self.io.borrow_mut();
+        // What comes within a body is no head, whoever left it there.
+        if io.within_body {
+            return Poll::Ready(Ok(None));
+        }
         loop {
             let Io { read, seen, .. } = &mut *io;
             if let Some(head) = Head::take(read, seen, &self.limits)? {
@@ -139,6 +144,7 @@ impl<G: Gate, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Serving<G, S> 
                 return Poll::Ready(Ok(Some(head)));
             }
             self.service.activity.scanned(!io.read.is_empty());
+            io.rest();
             let read = match io.poll_read(cx) {
                 Poll::Ready(read) => read?,
                 // What had come already is answered.
@@ -170,10 +176,7 @@ impl<G: Gate, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Serving<G, S> 
         if let Some(fault) = fault {
             request.extensions_mut().insert(fault);
             // No request must be looked for in what follows.
-            self.service
-                .activity
-                .unread
-                .store(true, std::sync::atomic::Ordering::Relaxed);
+            self.service.activity.unread.store(true, Ordering::Relaxed);
         }
         let may_switch = request.headers().contains_key(http::header::UPGRADE);
         let body = match length.is_none() || is_faulty {
@@ -207,9 +210,14 @@ impl<G: Gate, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Serving<G, S> 
         };
         drop(call);
         let switching = switching.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS);
-        let keeps_alive = keeps_alive && !is_faulty && !self.closing.get();
+        let (before, is_within_body) = {
+            let mut io = self.io.borrow_mut();
+            (io.begin_answer(), io.within_body)
+        };
+        let keeps_alive = keeps_alive && !is_faulty && !is_within_body && !self.closing.get();
         let worker = &self.service.worker;
-        let out = worker.buffers.take();
+        let mut out = worker.buffers.take();
+        out.extend_from_slice(before);
         let mut answering = Answering::new(
             response,
             &method,
@@ -231,8 +239,12 @@ impl<G: Gate, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Serving<G, S> 
         // Whatever is left began behind this request, whose end is the beginning of its time.
         self.service.activity.scanned(!self.io.borrow().read.is_empty());
         worker.buffers.give(answering.into_buffer());
-        // Only now is it known whether the body was read to its end.
-        let is_unread = self.service.activity.unread.load(std::sync::atomic::Ordering::Relaxed);
+        // Only now is it known whether the body was read to its end. Whoever held it may hold it still, in a task of its own.
+        let unread = &self.service.activity.unread;
+        let is_unread = unread.load(Ordering::Relaxed) || self.io.borrow().within_body;
+        if is_unread {
+            unread.store(true, Ordering::Relaxed);
+        }
         Ok(match (switching, keeps_alive && !is_unread) {
             (Some(switching), _) => Next::Tunnel(switching),
             (None, true) => Next::Request,
@@ -244,6 +256,7 @@ impl<G: Gate, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Serving<G, S> 
     /// as with nginx.
     fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut io = self.io.borrow_mut();
+        io.wake_after_body(cx);
         while io.may_read_ahead() {
             match io.poll_read(cx) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
@@ -256,10 +269,7 @@ impl<G: Gate, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Serving<G, S> 
 
     /// Answers what is no request, barely.
     async fn refuse(&self, unreadable: Unreadable) -> Result<(), Broken> {
-        self.service
-            .activity
-            .unread
-            .store(true, std::sync::atomic::Ordering::Relaxed);
+        self.service.activity.unread.store(true, Ordering::Relaxed);
         let mut response = Response::new(answer::NoBody);
         *response.status_mut() = unreadable.status();
         let mut answering = Answering::new(

@@ -61,17 +61,17 @@ fn served(raw: &[u8], pipe: usize) -> (Vec<Call>, String) {
     let calls = Rc::new(RefCell::new(Vec::new()));
     let (client, server) = tokio::io::duplex(pipe);
     let answers = runtime.block_on(async {
-        let serving = serve(server, service(Rc::clone(&calls)), &limits());
+        let serving = serve(server, service(Recording(Rc::clone(&calls))), &limits());
         let (_, answers) = tokio::join!(serving, converse(client, raw));
         answers
     });
     (calls.take(), answers)
 }
 
-fn service(calls: Rc<RefCell<Vec<Call>>>) -> Rc<ConnectionService<Recording>> {
+fn service<G: Gate>(gate: G) -> Rc<ConnectionService<G>> {
     let address = ([192, 0, 2, 1], 4711).into();
     Rc::new(ConnectionService {
-        worker: Worker::new(Recording(calls), Arc::new(shared(limits()))),
+        worker: Worker::new(gate, Arc::new(shared(limits()))),
         facts: Arc::new(ConnectionFacts {
             peer: Peer(address),
             source: SourceAddr(address),
@@ -336,4 +336,51 @@ fn lengths_of_answers_are_said_once_and_kept() {
         "{answers}"
     );
     assert_eq!(answers.matches("HTTP/1.0").count(), 1);
+}
+
+/// A gate that answers before it reads, and leaves the body with somebody else, as an HTTP/2 upstream does.
+struct Early(Rc<RefCell<Vec<String>>>, Rc<RefCell<Vec<RequestBody>>>);
+
+impl Gate for Early {
+    type Body = Empty<Bytes>;
+
+    async fn handle(
+        &self,
+        _: &Arc<ConnectionFacts>,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Empty<Bytes>>, Close> {
+        self.0.borrow_mut().push(request.uri().to_string());
+        self.1.borrow_mut().push(request.into_body());
+        Ok(Response::new(Empty::new()))
+    }
+}
+
+#[test]
+fn a_body_that_somebody_still_holds_is_never_read_as_a_request() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime");
+    let inner = "GET /smuggled HTTP/1.1\r\nHost: a.test\r\n\r\n";
+    let chunked = format!("{:x}\r\n{inner}\r\n0\r\n\r\n", inner.len());
+    let known = format!("Content-Length: {}\r\n\r\n{inner}", inner.len());
+    for rest in [
+        known,
+        format!("Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n{chunked}"),
+    ] {
+        let (calls, held) = (Rc::default(), Rc::default());
+        let gate = Early(Rc::clone(&calls), Rc::clone(&held));
+        let raw = format!("POST /outer HTTP/1.1\r\nHost: a.test\r\n{rest}");
+        let (client, server) = tokio::io::duplex(4096);
+        let answers = runtime.block_on(async {
+            let serving = serve(server, service(gate), &limits());
+            let (_, answers) = tokio::join!(serving, converse(client, raw.as_bytes()));
+            answers
+        });
+        assert_eq!(*calls.borrow(), ["/outer"]);
+        assert!(
+            answers.contains("connection: close") && !answers.contains("100 Continue"),
+            "{answers}"
+        );
+    }
 }

@@ -48,6 +48,14 @@ impl Connection {
         }
     }
 
+    /// Nobody uses it: lets go of what it holds of the last response.
+    pub(in crate::upstream) fn rest(&mut self) {
+        if self.read.is_empty() {
+            self.read = BytesMut::new();
+            self.ahead = READ_LEAST;
+        }
+    }
+
     /// Whether nothing was read beyond the last response's end.
     pub(in crate::upstream) fn is_clean(&self) -> bool {
         self.read.is_empty()

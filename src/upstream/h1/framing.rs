@@ -65,6 +65,8 @@ pub(in crate::upstream) fn is_reusable(head: &ResponseHead, length: Length) -> b
     head.version == Version::HTTP_11
         && length != Length::UntilClose
         && !closes(headers)
+        // RFC 9112 §6.1: who says the length in two ways may mean either.
+        && !(headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH))
         && !(has_never_a_body(head.status) && describes_body())
 }
 

@@ -131,6 +131,11 @@ impl Sender {
         (!is_starved).then_some(self.last)
     }
 
+    /// Whether more of the request has to come from its client first.
+    pub(in crate::upstream) fn is_starved(&self) -> bool {
+        !self.is_over() && self.waits_since().is_none()
+    }
+
     /// The buffer, for another request.
     pub(in crate::upstream) fn into_buffer(self) -> Vec<u8> {
         self.staged
