@@ -19,7 +19,7 @@ pub(super) const DEFAULTS: Limits = Limits {
     body_bytes: None,
     header_timeout: Duration::from_secs(15),
     handshake_timeout: Duration::from_secs(10),
-    handshake_turns: 4,
+    handshake_turns: 2,
     proxy_header_timeout: Duration::from_secs(5),
     keepalive_timeout: Duration::from_secs(75),
     total_timeout: None,

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite},
     sync::oneshot,
     time::{Instant, Sleep},
 };
@@ -22,7 +22,7 @@ use tokio::{
 use crate::{
     config::settings::{Listener, TlsVersion},
     gateway::pace::Pace,
-    http1::Malformed,
+    http1::{Early, Malformed},
     policy::{
         client::{Peer, SourceAddr},
         normalize::HostName,
@@ -61,64 +61,30 @@ pub struct Close;
 pub struct WireFault(pub &'static str);
 
 /// The bytes of a client's connection that has switched protocols.
-pub struct Upgraded {
-    early: Bytes,
-    stream: Box<dyn Duplex>,
-}
+pub type Upgraded = Early<Box<dyn Duplex>>;
 
-/// A stream both ways.
-trait Duplex: AsyncRead + AsyncWrite + Unpin {}
+/// A stream both ways, of whichever kind.
+pub trait Duplex: AsyncRead + AsyncWrite + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Duplex for S {}
 
-impl Upgraded {
-    /// A stream, of which `early` was read already.
-    pub fn new(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, early: Bytes) -> Self {
-        let stream = Box::new(stream);
-        Self { early, stream }
-    }
-}
-
-impl fmt::Debug for Upgraded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Upgraded")
-            .field("early", &self.early.len())
-            .finish_non_exhaustive()
-    }
-}
-
-impl AsyncRead for Upgraded {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.early.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(cx, buffer);
-        }
-        let length = self.early.len().min(buffer.remaining());
-        buffer.put_slice(&self.early.split_to(length));
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Upgraded {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
 /// The server's end of a connection that may switch protocols.
-#[derive(Debug)]
 pub struct Switching(oneshot::Sender<Upgraded>);
 
 /// The gate's end: gives the bytes once the 101 was written. Fails when the client left before.
-#[derive(Debug)]
 pub struct Switched(oneshot::Receiver<Upgraded>);
+
+impl fmt::Debug for Switching {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Switching")
+    }
+}
+
+impl fmt::Debug for Switched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Switched")
+    }
+}
 
 impl Switching {
     /// Both ends.

@@ -1,8 +1,9 @@
 //! What HTTP/1.1 is made of, whichever side sends it: heads and their lines, chunks, trailers (RFC 9112).
 //!
-//! A leaf; all but [`Scratch`] is pure over bytes that are already here. Strict: what could be read in two ways is [`Malformed`].
+//! A leaf; all but [`Scratch`] and [`Early`] is pure over bytes that are already here. Strict: what could be read in two ways is [`Malformed`].
 
 mod chunked;
+mod early;
 mod lines;
 mod scratch;
 
@@ -11,6 +12,7 @@ use http::HeaderMap;
 
 pub use self::{
     chunked::{ChunkWriter, Chunks},
+    early::Early,
     lines::{LinePlace, has_bare_line, header_map, length_of_head, malformed, place_of, push_line},
     scratch::Scratch,
 };

@@ -30,7 +30,7 @@ use super::{
     service::{ConnectionService, Gate},
     stream::ClientStream,
     tls_stream::ClientTls,
-    worker::{AcceptingListener, ConnectionCounts, ConnectionPermit, Worker},
+    worker::{AcceptingListener, ConnectionCounts, ConnectionPermit, Phase, Worker},
 };
 use crate::{
     config::settings::{Limits, TlsVersion},
@@ -51,6 +51,8 @@ const CLOSE_GRACE: Duration = Duration::from_secs(5);
 /// cross each other on the way, and would take that for a failure; the answer to its next request tells it, or the one under
 /// way whose head is not out. One that is silent for longer notices the end before it asks again.
 const LAST_REQUEST: Duration = Duration::from_secs(2);
+/// The same after a handover: a successor serves, so nobody waits for our end.
+const LAST_REQUEST_AFTER_HANDOVER: Duration = Duration::from_secs(10);
 
 /// HTTP/2 flow-control windows: what one stream, and all streams together, may send us before we take it. They bound what a
 /// client can make a connection hold. A megabyte for an upload fills a 100 Mbit/s line over 80 ms; another for all together
@@ -243,7 +245,7 @@ impl<G: Gate> Connection<G> {
         let mut phase_changed = pin!(self.worker.phase_changed.notified());
         let mut clock = pin!(tokio::time::sleep_until(self.next_look()));
         let mut closing = false;
-        let mut last_request = None;
+        let mut draining_since = None;
         std::future::poll_fn(|cx| {
             loop {
                 // Before the connection, so that the answer it is about to write says that it is the last.
@@ -253,7 +255,7 @@ impl<G: Gate> Connection<G> {
                         connection.as_mut().close();
                         clock.as_mut().reset(Instant::now() + CLOSE_GRACE);
                     } else {
-                        last_request.get_or_insert_with(|| Instant::now() + LAST_REQUEST);
+                        draining_since.get_or_insert_with(Instant::now);
                     }
                 }
                 if let Poll::Ready(result) = connection.as_mut().poll_end(cx) {
@@ -264,7 +266,7 @@ impl<G: Gate> Connection<G> {
                 }
                 // Registers this task's waker; once notified it stays ready.
                 let _ = phase_changed.as_mut().poll(cx);
-                let deadline = self.deadline(last_request);
+                let deadline = self.deadline(draining_since);
                 if let Some(sooner) = deadline.filter(|deadline| !closing && *deadline < clock.deadline()) {
                     clock.as_mut().reset(sooner);
                 }
@@ -295,11 +297,15 @@ impl<G: Gate> Connection<G> {
     }
 
     /// Until when the connection may stay as it is. A head that has begun may be ended also while draining.
-    fn deadline(&self, last_request: Option<Instant>) -> Option<Instant> {
+    fn deadline(&self, draining_since: Option<Instant>) -> Option<Instant> {
         let deadline = self.activity.deadline(&self.limits);
-        match last_request {
-            Some(last) if !self.activity.has_begun_head() => {
-                let last = last.max(self.activity.idle_since() + LAST_REQUEST);
+        let patience = match self.worker.phase() {
+            Phase::Leaving => LAST_REQUEST_AFTER_HANDOVER,
+            Phase::Serving | Phase::Draining | Phase::Stopped => LAST_REQUEST,
+        };
+        match draining_since {
+            Some(since) if !self.activity.has_begun_head() => {
+                let last = since.max(self.activity.idle_since()) + patience;
                 deadline.map(|deadline| deadline.min(last))
             }
             Some(_) | None => deadline,

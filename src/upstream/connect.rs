@@ -24,7 +24,7 @@ use super::{
 
 /// The bytes of a connection to a server.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }

@@ -292,7 +292,7 @@ impl<G: Gate, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Serving<G, S> 
             return Err(Broken::Gone);
         };
         let (stream, early) = io.into_inner().into_parts();
-        switching.switch(Upgraded::new(stream, early));
+        switching.switch(Upgraded::new(Box::new(stream), early));
         Ok(())
     }
 }

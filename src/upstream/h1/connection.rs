@@ -8,11 +8,11 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
 
 use super::{BodyReader, Clock, SendError, Sender, WireError, head::ResponseHead};
 use crate::{
-    http1::{Piece, Scratch},
+    http1::{Early, Piece, Scratch},
     upstream::connect::Stream,
 };
 
@@ -151,41 +151,9 @@ impl Connection {
 
     /// The connection as bytes both ways, beginning with what was read and not taken: after it switched protocols.
     pub(in crate::upstream) fn into_tunnel(self) -> Switched {
-        Switched {
-            early: self.read,
-            stream: self.stream,
-        }
+        Early::new(self.stream, self.read.freeze())
     }
 }
 
 /// A connection that speaks another protocol now.
-#[derive(Debug)]
-pub struct Switched {
-    early: BytesMut,
-    stream: Stream,
-}
-
-impl AsyncRead for Switched {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.early.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(cx, buffer);
-        }
-        let length = self.early.len().min(buffer.remaining());
-        buffer.put_slice(&self.early.split_to(length));
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Switched {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
+pub type Switched = Early<Stream>;

@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustls::pki_types::ServerName;
@@ -249,12 +249,21 @@ fn answers(answer: &str, number: u64) {
     );
 }
 
+/// How long a client uses a connection again after its last answer: less than a draining gateway waits for one more request.
+/// Here only a machine that is far too busy makes a client so slow.
+const REUSED_FOR: Duration = Duration::from_secs(1);
+
 fn keep<S: Read + Write>(progress: &Progress, connect: impl Fn() -> S) {
     let mut stream = connect();
+    let mut used = Instant::now();
     while let Some(number) = progress.next() {
+        if used.elapsed() > REUSED_FOR {
+            stream = connect();
+        }
         stream.write_all(&request(number, "keep-alive")).expect("it reads");
         let answer = read_response(&mut stream);
         answers(&answer, number);
+        used = Instant::now();
         if answer.to_lowercase().contains("connection: close") {
             stream = connect();
         }
