@@ -27,6 +27,9 @@ pub fn json(text: &str, out: &mut impl Write) -> fmt::Result {
 
 /// Writes runs of harmless bytes whole. `replacement` answers for ASCII bytes only, so runs end on character boundaries.
 fn write_escaped(text: &str, out: &mut impl Write, replacement: impl Fn(u8) -> Option<&'static str>) -> fmt::Result {
+    if is_plain(text) {
+        return out.write_str(text);
+    }
     let mut written = 0;
     for (at, byte) in text.bytes().enumerate() {
         if let Some(replacement) = replacement(byte) {
@@ -36,6 +39,16 @@ fn write_escaped(text: &str, out: &mut impl Write, replacement: impl Fn(u8) -> O
         }
     }
     out.write_str(&text[written..])
+}
+
+/// Whether nothing in it means anything, in HTML or JSON: nearly all values. Looked at without a way out in between, so that the
+/// compiler compares many bytes at once.
+fn is_plain(text: &str) -> bool {
+    let is_harmless =
+        |b: u8| (b >= b' ') & (b != b'&') & (b != b'<') & (b != b'>') & (b != b'"') & (b != b'\'') & (b != b'\\');
+    text.as_bytes()
+        .iter()
+        .fold(true, |plain, byte| plain & is_harmless(*byte))
 }
 
 /// The control characters as JSON spells them (RFC 8259 §7).

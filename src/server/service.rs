@@ -106,7 +106,8 @@ impl<G: Gate> ConnectionService<G> {
         request: Request<Incoming>,
     ) -> impl Future<Output = Result<Response<AnswerBody<G::Body>>, Close>> + use<G> {
         let unread = Arc::clone(&self.activity.unread);
-        self.call(request.map(|body| RequestBody::new(body, self.pace, unread)))
+        // On the heap: it is thousands of bytes, and hyper moves a stream several times.
+        Box::pin(self.call(request.map(|body| RequestBody::new(body, self.pace, unread))))
     }
 
     async fn ask(&self, request: Request<RequestBody>) -> Result<Response<G::Body>, Close> {

@@ -177,7 +177,10 @@ impl Upstreams {
         let settings = origin.settings();
         match settings.protocol {
             UpstreamProtocol::Http1 => {}
-            UpstreamProtocol::Http2 => return self.forward_on_stream(destination, origin, request, quota).await,
+            UpstreamProtocol::Http2 => {
+                let forwarded = self.forward_on_stream(destination, origin, request, quota);
+                return Box::pin(forwarded).await;
+            }
         }
         let mut prepared = Prepared::new(destination, request);
         let rotation = self.rotation(origin);
@@ -185,7 +188,7 @@ impl Upstreams {
         loop {
             let lease = match tour.reach().await? {
                 Reached::Server(lease) => lease,
-                Reached::Demo(server) => return prepared.show(server, settings.idle_timeout).await,
+                Reached::Demo(server) => return Box::pin(prepared.show(server, settings.idle_timeout)).await,
             };
             match Exchange::new(lease, settings).run(&mut prepared).await {
                 Ok(forwarded) => {

@@ -120,7 +120,8 @@ impl Pool {
                 ..Lease::fresh(slot, connection, settings)
             });
         }
-        match self.connect(quota, deadline).await {
+        // On the heap, as it is rare and large: what every request's future has room for is moved with every request.
+        match Box::pin(self.connect(quota, deadline)).await {
             Ok(connection) => Ok(Lease::fresh(slot, connection, settings)),
             Err(source) => Err(ForwardError::Connect {
                 server: Arc::clone(&self.endpoint),

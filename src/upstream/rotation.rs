@@ -138,10 +138,10 @@ impl Rotation {
             self.names().for_each(|(_, name)| name.refresh(now));
             let is_stale = |name: &Rc<Name>| name.is_known() && name.is_older(resolve::STALE, now);
             if self.names().any(|(_, name)| is_stale(name)) {
-                self.look_up(resolve::STALE).await?;
+                Box::pin(self.look_up(resolve::STALE)).await?;
             }
             if self.current().is_empty() {
-                self.look_up(resolve::FRESH).await?;
+                Box::pin(self.look_up(resolve::FRESH)).await?;
             }
         }
         Ok(self.current())

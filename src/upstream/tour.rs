@@ -93,7 +93,7 @@ impl<'t> Tour<'t> {
             };
             let member = Rc::clone(member);
             if let (Some(name), false) = (&member.name, has_moved) {
-                has_moved = self.moves(&member, name).await;
+                has_moved = Box::pin(self.moves(&member, name)).await;
                 now = Instant::now();
                 if has_moved {
                     continue;

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     config::settings::Disclose,
     policy::{decision::Reason, facts::Country, rule::Timestamp},
+    represent::address,
 };
 
 /// What is known, and may be told, of one refusal.
@@ -85,12 +86,18 @@ impl<'a> Values<'a> {
                 .map_or(Value::NoNumber, Value::Number),
             Variable::Rule => Value::Text(self.rule.unwrap_or_default().into()),
             Variable::RequestId => Value::Text(self.request_id.into()),
-            Variable::ClientIp => Value::Text(self.client_ip.map(|ip| ip.to_string()).unwrap_or_default().into()),
+            Variable::ClientIp => Value::Text(self.client_ip.map(shown).unwrap_or_default().into()),
             Variable::Country => Value::Text(self.country.as_str().into()),
             Variable::Host => Value::Text(self.host.into()),
             Variable::Timestamp => Value::Text(self.timestamp().into()),
         }
     }
+}
+
+fn shown(ip: IpAddr) -> String {
+    let mut text = Vec::new();
+    address::push(&mut text, ip);
+    String::from_utf8(text).unwrap_or_default()
 }
 
 impl Cause {
