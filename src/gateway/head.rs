@@ -1,11 +1,10 @@
-//! A request's head as hyper parsed it, made sure of before anything is decided: the refusals that hyper leaves to us.
+//! A request's head as the server parsed it, made sure of before anything is decided.
 //!
-//! What never gets here, because hyper refuses it: folded lines, space before a colon, NUL and CR in values, lengths that
-//! differ or are no number, pseudo-headers or connection headers out of place in HTTP/2. What hyper cuts or drops of an
-//! HTTP/1 head, so that only its bytes tell, the server tells by a [`WireFault`]: a fragment of the target, a bare LF as line
-//! end, a `Content-Length` beside `Transfer-Encoding`, the same length said twice. What cannot be seen, harmless since the
-//! origin is sent what was parsed and nothing else: a fragment in HTTP/2's `:path`, the scheme of an HTTP/2 request without
-//! `:authority`.
+//! What never gets here, because it is no head: folded lines, space before a colon, NUL and CR in values; over HTTP/2
+//! pseudo-headers or connection headers out of place. What of an HTTP/1 head only its bytes tell, the server tells by a
+//! [`WireFault`]: a fragment of the target, a bare LF as line end, a `Content-Length` beside `Transfer-Encoding`, the same
+//! length said twice. What cannot be seen, harmless since the origin is sent what was parsed and nothing else: a fragment in
+//! HTTP/2's `:path`, the scheme of an HTTP/2 request without `:authority`.
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,

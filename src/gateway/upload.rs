@@ -33,7 +33,7 @@ impl UploadedBytes {
 }
 
 /// What the trailers of a request may not say: what its own headers said. `None`: it announces no trailers, so that none
-/// are passed on (hyper sends only those that were announced).
+/// are passed on (only those that were announced are sent).
 #[derive(Debug)]
 pub(super) struct Trailers(Option<Vec<String>>);
 

@@ -244,7 +244,7 @@ proptest! {
         prop_assert_eq!(answers.matches("HTTP/1.1 200 OK\r\n").count(), messages.len());
     }
 
-    /// Whatever hyper makes of it, a request that is taken has the very head that the scanner found good.
+    /// Whatever is made of it, a request that is taken has the very head that the scanner found good.
     #[test]
     fn a_verdict_is_never_about_another_head(raw in mutated(), pipe in 1..200usize) {
         let (calls, _) = served(&raw, pipe);

@@ -1,7 +1,7 @@
-//! Reads an HTTP/1 client's bytes beside hyper, and refuses what hyper reads leniently or drops without a word.
+//! A second reading of HTTP/1 requests, byte by byte, to hold the one that serves against.
 //!
 //! Owns framing alone: where a head ends and how long its body is. It copies nothing, keeps no byte of what it read, and
-//! knows nothing of hosts, paths and the other headers. Whatever it takes, it frames as hyper does; what hyper refuses by
+//! knows nothing of hosts, paths and the other headers. Whatever it takes, it frames as the server does; what the server refuses by
 //! itself (a folded line, space before a colon, control bytes, a body that breaks off) it may take or refuse, since the
 //! connection then ends in any case. After a fault it reads nothing more: what follows has no certain beginning.
 
