@@ -193,18 +193,13 @@ impl AsyncWrite for ClientStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let is_unread = self.activity.unread.load(std::sync::atomic::Ordering::Relaxed);
-        // Who shuts an HTTP connection down drops it next, and closing says the same. A tunnel may go on the other way.
-        if !is_unread && !self.activity.is_tunnel() {
-            return Poll::Ready(Ok(()));
-        }
         if self.linger.is_none() {
             ready!(Pin::new(&mut self.tcp).poll_shutdown(cx))?;
-            if !is_unread {
+            // Closing with bytes unread makes the kernel reset the connection, and the client may lose our answer.
+            if !self.activity.unread.load(std::sync::atomic::Ordering::Relaxed) {
                 return Poll::Ready(Ok(()));
             }
         }
-        // Closing with bytes unread makes the kernel reset the connection, and the client may lose our answer.
         self.poll_linger(cx)
     }
 }
