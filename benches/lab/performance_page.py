@@ -24,19 +24,22 @@ def write(found):
     images = DOCS / "images"
     said = "Portcullis' figure divided by the peer's: less is better, but for bytes per CPU second; the mark is the target"
     (images / "compare-measures.svg").write_text(plots.bars("Portcullis against its targets", said, [bar(row) for row in ratios]))
+    plotted = ["![Portcullis against its targets](images/compare-measures.svg)"]
     if curve := lines(NETWORKS, lambda name, count: found.values(findings.curve_work(count), name, "cpu_us")):
         (images / "compare-rules.svg").write_text(plots.lines(
             "CPU per request over the number of rules", "networks that are blocked", "µs", [f"{count:,}" for count in NETWORKS], curve))
+        plotted.append("![CPU per request over the number of rules](images/compare-rules.svg)")
     if memory := lines(CONNECTIONS, found.memory):
         (images / "compare-memory.svg").write_text(plots.lines(
             "Memory over idle TLS connections", "connections that are open and silent", "MiB", [f"{count:,}" for count in CONNECTIONS], memory,
             logarithmic=True))
+        plotted.append("![Memory over idle TLS connections](images/compare-memory.svg)")
     text = PAGE.read_text()
     before, _, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not end:
         raise SystemExit(f"{PAGE.name} lacks the markers between which results belong")
-    PAGE.write_text(before + BEGIN + "\n" + results(found, rows_with_targets) + END + after)
+    PAGE.write_text(before + BEGIN + "\n" + results(found, rows_with_targets, plotted) + END + after)
     print(f"written: {PAGE}")
 
 
@@ -53,7 +56,7 @@ def lines(points, values):
     return {name: [statistics.median(each) for each in found] for name, found in measured.items() if all(found)}
 
 
-def results(found, rows_with_targets):
+def results(found, rows_with_targets, plotted):
     document = found.document
     machine, versions = document["machine"], document["versions"]
     missed = [row for row in rows_with_targets if not row.holds]
@@ -64,12 +67,8 @@ def results(found, rows_with_targets):
 {document["rounds_wanted"]} rounds of {document["seconds_of_a_turn"]} s{quick}; handshakes: {document["handshake"]}. \
 {voids(document["void"])} Of {len(rows_with_targets)} measures {len(rows_with_targets) - len(missed)} hold.
 
-![Portcullis against its targets](images/compare-measures.svg)
+{plots_of(plotted)}
 {measures(rows_with_targets)}
-![CPU per request over the number of rules](images/compare-rules.svg)
-
-![Memory over idle TLS connections](images/compare-memory.svg)
-
 **CPU per request and speed**
 
 CPU is user + system, in µs (least to most of the rounds); requests per second are those of a core that the load generator and the origin leave to
@@ -78,15 +77,16 @@ the contestant, so they say little where the contestant is not the slowest of th
 | work | | CPU | least to most | user | system | requests/s | p50 ms | p99 ms | memory MiB | Portcullis to it |
 |---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|
 {costs(found)}
-**Memory**
-
-| | MiB |
-|---|--:|
 {memory(found)}
 **How contestants were made comparable**
 
 {"".join(f"- {each}" + chr(10) for each in document["adaptations"])}
 """
+
+
+def plots_of(plotted):
+    """What a run did not measure has no plot."""
+    return "\n\n".join(plotted)
 
 
 def voids(faults):
@@ -118,5 +118,6 @@ def costs(found):
 
 def memory(found):
     wanted = ("peak memory under load", "memory with idle TLS keep-alive connections")
-    return "".join(f"| {row.part}: {row.measure} | {rows.figure(row.value)} {'' if row.unit == 'MiB' else row.unit} |\n"
-                   for row in found.rows() if row.part in wanted)
+    lines = "".join(f"| {row.part}: {row.measure} | {rows.figure(row.value)} {'' if row.unit == 'MiB' else row.unit} |\n"
+                    for row in found.rows() if row.part in wanted)
+    return f"**Memory**\n\n| | MiB |\n|---|--:|\n{lines}" if lines else ""
