@@ -137,10 +137,14 @@ impl Activity {
         self.tunnel.load(Ordering::Relaxed)
     }
 
+    pub(super) fn is_http2(&self) -> bool {
+        self.kind() == HttpKind::Http2
+    }
+
     /// Whether GOAWAY is the way to tell the client of a draining server: it loses none of its requests by that. One that
     /// has not made any could not make its first.
     pub(super) fn is_told_by_goaway(&self) -> bool {
-        self.kind() == HttpKind::Http2 && self.had_request.load(Ordering::Relaxed)
+        self.is_http2() && self.had_request.load(Ordering::Relaxed)
     }
 
     /// Since when nothing is under way; from the beginning, if nothing was.

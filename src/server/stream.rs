@@ -195,8 +195,10 @@ impl AsyncWrite for ClientStream {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.linger.is_none() {
             ready!(Pin::new(&mut self.tcp).poll_shutdown(cx))?;
-            // Closing with bytes unread makes the kernel reset the connection, and the client may lose our answer.
-            if !self.activity.unread.load(std::sync::atomic::Ordering::Relaxed) {
+            // Closing with bytes unread, or before more come, makes the kernel reset the connection: the client may lose what it
+            // has not read yet. Over HTTP/2 it says how far it has read, and answers pings, as long as it has not seen the end.
+            let is_unread = self.activity.unread.load(std::sync::atomic::Ordering::Relaxed);
+            if !is_unread && !self.activity.is_http2() {
                 return Poll::Ready(Ok(()));
             }
         }

@@ -13,7 +13,7 @@ use super::store::CertificateStore;
 use crate::{config::settings::TlsVersion, policy::normalize::HostName};
 
 /// TLS 1.3 tickets for a client that says nothing of how many it wants. A careful client uses each once (RFC 8446 §C.4): two
-/// let it open two connections at once when it comes back. Each costs one in sixty of a full handshake.
+/// let it open two connections at once when it comes back.
 const TICKETS: usize = 2;
 
 /// The most for a client that asks (RFC 9149). Each is work and bytes that a client can make us spend.

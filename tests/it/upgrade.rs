@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener},
     os::unix::{
         fs::{PermissionsExt, symlink},
@@ -425,6 +425,60 @@ fn a_drain_tells_clients_of_both_protocols() {
             "{error}"
         );
     });
+    assert_eq!(gateway.wait().code(), Some(0));
+}
+
+/// One frame of HTTP/2: its type, flags and payload; `None` at the end.
+fn frame(stream: &mut impl Read) -> Option<(u8, u8, Vec<u8>)> {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).ok()?;
+    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+    let mut payload = vec![0; usize::try_from(length).expect("24 bits")];
+    stream.read_exact(&mut payload).expect("a whole frame");
+    Some((head[3], head[4], payload))
+}
+
+#[test]
+fn an_http2_client_that_has_not_read_all_is_not_reset() {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    const GET: &[u8] = b"\0\0\x0b\x01\x05\0\0\0\x01\x82\x87\x84\x41\x06a.test";
+    const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0portcull";
+    const GOAWAY: u8 = 7;
+    const PINGED: (u8, u8) = (6, 0);
+    const ENDED: (u8, u8) = (0, 1);
+    let gateway = Setup::new(&config(1, "builtin:demo")).start();
+    let mut stream = Tls::default()
+        .alpn(&["h2"])
+        .connect(gateway.address(0), "a.test")
+        .expect("a handshake")
+        .0;
+    stream.write_all(&[PREFACE, GET].concat()).expect("it reads");
+    while let Some((kind, flags, _)) = frame(&mut stream) {
+        if (kind, flags) == ENDED {
+            break;
+        }
+    }
+    gateway.signal("TERM");
+    let mut last_streams = Vec::new();
+    while let Some((kind, flags, payload)) = frame(&mut stream) {
+        if kind == GOAWAY {
+            last_streams.push(u32::from_be_bytes(payload[..4].try_into().expect("four bytes")));
+        } else if (kind, flags) == PINGED {
+            let pong = [b"\0\0\x08\x06\x01\0\0\0\0", &payload[..]].concat();
+            stream.write_all(&pong).expect("it reads");
+        }
+    }
+    assert_eq!(
+        last_streams,
+        [u32::MAX >> 1, 1],
+        "first that it ends, then what it took"
+    );
+    // What a client still writes that has more to read than this one.
+    for _ in 0..3 {
+        stream.write_all(PING).expect("no reset");
+        stream.flush().expect("no reset");
+    }
+    drop(stream);
     assert_eq!(gateway.wait().code(), Some(0));
 }
 
