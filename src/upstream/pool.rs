@@ -102,7 +102,7 @@ impl Pool {
 
     /// Whether a connection may be at hand, so that none needs to be made.
     pub(super) fn has_idle(&self) -> bool {
-        !self.idle.borrow().is_empty()
+        !self.idle.borrow().is_empty() || self.http2.is_any_open()
     }
 
     /// A connection to send a request on: a kept one, else a new one.

@@ -160,6 +160,11 @@ impl Connections {
         open.iter().find(|connection| connection.has_room()).map(Rc::clone)
     }
 
+    /// Whether there is a connection that a request may find a place on.
+    pub(in crate::upstream) fn is_any_open(&self) -> bool {
+        !self.open.borrow().is_empty()
+    }
+
     /// Lets go of connections that take no more requests.
     fn sweep(&self) {
         self.open.borrow_mut().retain_mut(Connection::takes_requests);
