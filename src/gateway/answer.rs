@@ -1,6 +1,7 @@
 //! A response's body on its way to the client, and the access record that ends with it.
 
 use std::{
+    ops::{Deref, DerefMut},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -22,7 +23,14 @@ use crate::{
 /// The access record of a request whose response has not ended. Written exactly once: when it ends, or when it is dropped,
 /// which means that the client went away.
 #[derive(Debug)]
-pub(super) struct OpenRecord {
+pub(super) struct OpenRecord(
+    /// On the heap: it goes from hand to hand until the answer ends.
+    Box<Recorded>,
+);
+
+/// What is known of the answer so far.
+#[derive(Debug)]
+pub(super) struct Recorded {
     pending: Option<Pending>,
     pub(super) status: Option<StatusCode>,
     pub(super) failure: Option<Reason>,
@@ -37,7 +45,7 @@ pub(super) struct OpenRecord {
 
 impl OpenRecord {
     pub(super) fn new(pending: Pending) -> Self {
-        Self {
+        Self(Box::new(Recorded {
             pending: Some(pending),
             status: None,
             failure: None,
@@ -46,7 +54,7 @@ impl OpenRecord {
             asked: None,
             upstream_took: None,
             server: None,
-        }
+        }))
     }
 
     /// Writes the record, if it is not written yet.
@@ -64,6 +72,20 @@ impl OpenRecord {
             }),
             ending,
         });
+    }
+}
+
+impl Deref for OpenRecord {
+    type Target = Recorded;
+
+    fn deref(&self) -> &Recorded {
+        &self.0
+    }
+}
+
+impl DerefMut for OpenRecord {
+    fn deref_mut(&mut self) -> &mut Recorded {
+        &mut self.0
     }
 }
 

@@ -113,7 +113,14 @@ impl Future for Switched {
 /// Fails when the client is slower than `limits.min_rate`: time counts only while someone waits for the client's bytes,
 /// so an origin that reads slowly is not held against it.
 #[derive(Debug)]
-pub struct RequestBody {
+pub struct RequestBody(
+    /// On the heap: most requests have none, and all are moved about. `None`: there is nothing.
+    Option<Box<Coming>>,
+);
+
+/// A body that comes, or a switch of protocols that may.
+#[derive(Debug)]
+struct Coming {
     source: Source,
     pace: Option<Pace>,
     deadline: Option<Pin<Box<Sleep>>>,
@@ -179,12 +186,14 @@ impl RequestBody {
 
     /// A body that is already here; empty `bytes` are no body.
     pub fn whole(bytes: Bytes) -> Self {
-        let bytes = Some(bytes).filter(|bytes| !bytes.is_empty());
-        Self::from(Source::Whole(bytes), None, Arc::default())
+        match bytes.is_empty() {
+            true => Self(None),
+            false => Self::from(Source::Whole(Some(bytes)), None, Arc::default()),
+        }
     }
 
     fn from(source: Source, pace: Option<Pace>, unread: Arc<AtomicBool>) -> Self {
-        Self {
+        Self(Some(Box::new(Coming {
             source,
             pace,
             deadline: None,
@@ -192,29 +201,39 @@ impl RequestBody {
             ended: false,
             unread,
             switched: None,
-        }
+        })))
     }
 
     /// With the promise of the connection's bytes, should the request be answered by a switch of protocols.
     #[must_use]
-    pub fn or_switched(mut self, switched: Switched) -> Self {
-        self.switched = Some(switched);
-        self
+    pub fn or_switched(self, switched: Switched) -> Self {
+        let Self(coming) = match self.0 {
+            None => Self::from(Source::Whole(None), None, Arc::default()),
+            Some(_) => self,
+        };
+        Self(coming.map(|mut coming| {
+            coming.switched = Some(switched);
+            coming
+        }))
     }
 
     /// Takes that promise.
     pub fn take_switched(&mut self) -> Option<Switched> {
-        self.switched.take()
+        self.0.as_mut()?.switched.take()
     }
 
     /// A body of messages that come when there is something to say: no rate is asked of it. Whoever forwards it bounds its
     /// silence.
     #[must_use]
     pub fn of_conversation(mut self) -> Self {
-        self.pace = None;
+        if let Some(coming) = &mut self.0 {
+            coming.pace = None;
+        }
         self
     }
+}
 
+impl Coming {
     /// Notes what the client delivered after however long it was waited for.
     fn delivered(&mut self, bytes: usize) {
         if let Some(pace) = &mut self.pace {
@@ -244,15 +263,9 @@ impl RequestBody {
     }
 }
 
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = RequestBodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
-        let this = &mut *self;
+impl Coming {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        let this = self;
         let polled = match &mut this.source {
             Source::Http2(incoming) => {
                 let polled = Pin::new(incoming).poll_frame(cx);
@@ -300,7 +313,33 @@ impl Body for RequestBody {
     }
 }
 
-impl Drop for RequestBody {
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = RequestBodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        match &mut self.0 {
+            None => Poll::Ready(None),
+            Some(coming) => coming.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(|coming| coming.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            None => SizeHint::with_exact(0),
+            Some(coming) => coming.size_hint(),
+        }
+    }
+}
+
+impl Drop for Coming {
     fn drop(&mut self) {
         if !self.is_end_stream() {
             self.unread.store(true, Ordering::Relaxed);

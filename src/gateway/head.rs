@@ -6,6 +6,8 @@
 //! length said twice. What cannot be seen, harmless since the origin is sent what was parsed and nothing else: a fragment in
 //! HTTP/2's `:path`, the scheme of an HTTP/2 request without `:authority`.
 
+mod survey;
+
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
     header::{
@@ -15,6 +17,7 @@ use http::{
     request::Parts,
 };
 
+pub(super) use self::survey::{Mark, Survey, is_odd};
 use super::{connection::WireFault, headers::HeaderPolicy};
 use crate::policy::{
     decision::Reason,
@@ -87,23 +90,36 @@ impl From<Malformed> for HeadError {
 /// # Errors
 /// The first thing found wrong. An answer with status 426 is to name the version in `Sec-WebSocket-Version: 13`.
 pub fn check(parts: &Parts, policy: &HeaderPolicy) -> Result<CheckedHead, HeadError> {
+    check_surveyed(parts, policy, &Survey::of(&parts.headers))
+}
+
+/// The same for headers that were looked at already.
+pub(super) fn check_surveyed(parts: &Parts, policy: &HeaderPolicy, survey: &Survey) -> Result<CheckedHead, HeadError> {
     if let Some(WireFault(detail)) = parts.extensions.get() {
         return Err(HeadError::malformed(detail));
     }
     let version = http_version(parts.version)?;
     check_method(&parts.method)?;
     let host = host(&parts.uri, &parts.headers, version)?;
-    if policy.has_look_alike(&parts.headers) {
+    if survey.has(Mark::OddName) && policy.has_look_alike(&parts.headers) {
         return Err(HeadError::malformed("a header name imitates another one"));
     }
     check_single_headers(&parts.headers)?;
-    check_framing(&parts.headers, version)?;
-    check_expectation(&parts.headers)?;
+    if survey.has(Mark::Framing) {
+        check_framing(&parts.headers, version)?;
+    }
+    if survey.has(Mark::Expect) {
+        check_expectation(&parts.headers)?;
+    }
+    let is_trailers = |token: &[u8]| token.eq_ignore_ascii_case(b"trailers");
     Ok(CheckedHead {
         host,
         version,
-        upgrade: upgrade(parts, version)?,
-        accepts_trailers: tokens(&parts.headers, &TE).any(|token| token.eq_ignore_ascii_case(b"trailers")),
+        upgrade: match survey.has(Mark::Upgrade) {
+            true => upgrade(parts, version)?,
+            false => None,
+        },
+        accepts_trailers: survey.has(Mark::Te) && tokens(&parts.headers, &TE).any(is_trailers),
     })
 }
 

@@ -11,7 +11,7 @@ use http::{
     header::{CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST},
 };
 
-use super::head::tokens;
+use super::head::{Mark, Survey, is_odd, tokens};
 use crate::{
     config::settings,
     policy::{client::Hop, facts::Country, normalize::Host},
@@ -26,7 +26,7 @@ pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// For one connection only (RFC 9110 §7.6.1, and RFC 2616 §13.5.1 for those that it names no more). `Trailer` is not among
 /// them: trailers pass through.
-fn is_hop_by_hop(name: &str) -> bool {
+pub(super) fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
         "connection"
@@ -144,6 +144,29 @@ pub struct HeaderPolicy {
     forwarded: bool,
     country: Option<HeaderName>,
     client_ip: HeaderName,
+    /// How the names begin that may have to go on the way to the origin: few others do.
+    going: Initials,
+}
+
+/// A set of first letters; all that is no letter counts as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Initials(u32);
+
+impl Initials {
+    fn of<'n>(names: impl Iterator<Item = &'n str>) -> Self {
+        Self(names.fold(0, |bits, name| bits | Self::bit(name)))
+    }
+
+    fn have(self, name: &str) -> bool {
+        self.0 & Self::bit(name) != 0
+    }
+
+    fn bit(name: &str) -> u32 {
+        match name.as_bytes().first() {
+            Some(letter @ b'a'..=b'z') => 1 << (letter - b'a'),
+            _ => 1 << 31,
+        }
+    }
 }
 
 /// What we tell the origin of a request.
@@ -169,7 +192,11 @@ pub type OurHeaders = Vec<(HeaderName, HeaderValue)>;
 impl HeaderPolicy {
     /// The policy of these settings, where `client_ip` is the header in which trusted proxies name the client.
     pub fn new(settings: &settings::Headers, client_ip: HeaderName) -> Self {
+        let own = settings.remove.iter().chain(&settings.country).chain([&client_ip]);
+        // Whatever says who the client is begins like one of the last four.
+        let going = own.map(HeaderName::as_str).chain(["x", "f", "c", "t"]);
         Self {
+            going: Initials::of(going),
             remove: settings.remove.clone(),
             forwarded: settings.forwarded,
             country: settings.country.clone(),
@@ -180,12 +207,9 @@ impl HeaderPolicy {
     /// Whether a name becomes one that we set, strip or trust once an origin has folded its odd characters: CGI, WSGI and
     /// PHP know `X_Forwarded_For` and `X-Forwarded-For` by the same name, and older servers fold every mark like `_`.
     pub fn has_look_alike(&self, headers: &HeaderMap) -> bool {
-        // Without a way out within a name: the compiler then looks at many bytes at once.
-        let is_odd = |b: &u8| !(b.is_ascii_lowercase() | b.is_ascii_digit() | (*b == b'-'));
-        let has_odd = |name: &str| name.as_bytes().iter().fold(false, |odd, b| odd | is_odd(b));
         headers
             .keys()
-            .filter(|name| has_odd(name.as_str()))
+            .filter(|name| is_odd(name.as_str()))
             .any(|name| self.is_ours(&folded(name)))
     }
 
@@ -210,10 +234,20 @@ impl HeaderPolicy {
     /// A client behind a trusted proxy that passes `Connection` on could name the proxy's own headers there, and so take
     /// away the proxy's word: these stay, as does what frames the message.
     pub fn prepare_for_rules(&self, headers: &mut HeaderMap, trust: Trust) {
-        remove_connection_headers(headers, |name| {
-            FRAMING.contains(name) || (trust == Trust::Trusted && self.says_who(name.as_str()))
-        });
-        join_cookies(headers);
+        let survey = Survey::of(headers);
+        self.prepare(headers, trust, &survey);
+    }
+
+    /// The same for headers that were looked at already.
+    pub(super) fn prepare(&self, headers: &mut HeaderMap, trust: Trust, survey: &Survey) {
+        if survey.has(Mark::HopByHop) {
+            remove_connection_headers(headers, |name| {
+                FRAMING.contains(name) || (trust == Trust::Trusted && self.says_who(name.as_str()))
+            });
+        }
+        if survey.has(Mark::Cookies) {
+            join_cookies(headers);
+        }
     }
 
     /// Leaves of the client's headers what the origin may have, and says what it is told by us beside them. They must have
@@ -239,8 +273,10 @@ impl HeaderPolicy {
         if let Some(country) = &self.country {
             ours.push((country.clone(), text(facts.country.as_str())));
         }
-        // Mostly a look at every name, and nothing to remove.
         remove_where(headers, |name| {
+            if !self.going.have(name.as_str()) {
+                return false;
+            }
             let identity = facts.trust == Trust::Untrusted && self.says_who(name.as_str());
             identity || self.remove.contains(name) || ours.iter().any(|(our, _)| our == name)
         });

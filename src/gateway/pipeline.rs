@@ -84,7 +84,9 @@ impl Gateway {
         request: Request<RequestBody>,
     ) -> Result<Response<AnswerBody>, Close> {
         let (mut parts, body) = request.into_parts();
-        let (arrival, way) = Arrival::new(connection, self.terms(), &parts.headers, || self.new_id());
+        let (arrival, way) = Arrival::new(connection, self.terms(), &parts.headers, |received| {
+            self.new_id(received)
+        });
         let checked = match arrival.check(way, &mut parts) {
             Ok(checked) => checked,
             Err(rejected) => return self.reject(&arrival, &parts, &rejected),
@@ -98,8 +100,9 @@ impl Gateway {
                 record,
                 arrival.failed(failure, Known::of(&checked), &parts.method, &parts.headers),
             ),
-            (record, Ruling::Forward(destination)) => {
-                self.forward(arrival, checked, parts, body, destination, record).await
+            (record, Ruling::Forward(destination, decided)) => {
+                self.forward(arrival, checked, parts, body, destination, record, decided)
+                    .await
             }
         }
     }
@@ -118,10 +121,8 @@ impl Gateway {
 
     /// Milliseconds since 1970 and 80 random bits, in hexadecimal: unique over workers and restarts, and sorted by time.
     /// Not a secret.
-    fn new_id(&self) -> HeaderValue {
-        let since = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
+    fn new_id(&self, received: SystemTime) -> HeaderValue {
+        let since = received.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let random = self.ids.borrow_mut().u128(..);
         let id = ((since.as_millis() & 0xffff_ffff_ffff) << 80) | (random >> 48);
         let digit = |at: usize| {

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, header::TRAILER};
 
 use super::{
     Malformed, Piece,
-    lines::{LinePlace, has_bare_line, header_map, length_of_head, malformed, push_line},
+    lines::{HeaderLines, LinesError, length_of_head, push_line},
 };
 
 /// The longest line of a chunk's size, extensions included: they mean nothing to us, and must not be a way to make us read
@@ -84,20 +84,12 @@ impl Chunks {
             };
         };
         let bytes = buffer.split_to(length).freeze();
-        if has_bare_line(&bytes) {
-            return Err(Malformed("the trailers"));
+        match HeaderLines::read(&bytes, 0, 4, TRAILER_LINES) {
+            Ok(lines) if lines.end == length && !lines.has_bare_line => Ok(Piece::Trailers(lines.headers)),
+            Ok(_) => Err(Malformed("the trailers")),
+            Err(LinesError::TooMany) => Err(Malformed("too many header lines")),
+            Err(LinesError::Malformed(malformed)) => Err(malformed),
         }
-        let mut lines = [httparse::EMPTY_HEADER; TRAILER_LINES];
-        let trailers = match httparse::parse_headers(&bytes, &mut lines).map_err(malformed)? {
-            httparse::Status::Complete((parsed, lines)) if parsed == bytes.len() => {
-                let places: Vec<_> = lines.iter().map(|line| LinePlace::of(line, &bytes)).collect();
-                header_map(&bytes, &places)?
-            }
-            httparse::Status::Complete(_) | httparse::Status::Partial => {
-                return Err(Malformed("the trailers"));
-            }
-        };
-        Ok(Piece::Trailers(trailers))
     }
 }
 

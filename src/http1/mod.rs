@@ -5,6 +5,7 @@
 mod chunked;
 mod early;
 mod lines;
+mod names;
 mod scratch;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use http::HeaderMap;
 pub use self::{
     chunked::{ChunkWriter, Chunks},
     early::Early,
-    lines::{LinePlace, has_bare_line, header_map, length_of_head, malformed, place_of, push_line},
+    lines::{HeaderLines, LinesError, length_of_head, malformed, push_line},
     scratch::Scratch,
 };
 

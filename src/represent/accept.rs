@@ -4,7 +4,7 @@
 //! listed first, then our own order of offers. One pass over the header, no allocation: its length, which
 //! `limits.header_bytes` bounds, is all the work that a hostile header can make.
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderName, header};
 
 /// The media types that the gateway itself can answer with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,7 +43,8 @@ impl MediaType {
 
 /// Whether a browser asks for a document to show, rather than a script for something to read.
 pub fn navigates(headers: &HeaderMap) -> bool {
-    headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate")
+    const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+    headers.get(SEC_FETCH_MODE).is_some_and(|mode| mode == "navigate")
 }
 
 /// The offer that suits the client best; `None` if it accepts none. Without an `Accept` that says anything, the first.
@@ -205,16 +206,29 @@ fn parse_worth(value: &[u8]) -> Option<Worth> {
 
 /// RFC 9110 §5.6.2.
 fn is_token(text: &[u8]) -> bool {
-    !text.is_empty()
-        && text
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
+    const TOKEN: [bool; 256] = {
+        let mut token = [false; 256];
+        let mut byte = 0;
+        while byte < 128 {
+            token[byte] = (byte as u8).is_ascii_alphanumeric();
+            byte += 1;
+        }
+        let marks = b"!#$%&'*+-.^_`|~";
+        let mut at = 0;
+        while at < marks.len() {
+            token[marks[at] as usize] = true;
+            at += 1;
+        }
+        token
+    };
+    !text.is_empty() && text.iter().all(|byte| TOKEN[usize::from(*byte)])
 }
 
 /// Pieces between separators that stand outside quoted strings.
 struct Split<'a> {
     rest: Option<&'a [u8]>,
     separator: u8,
+    has_quotes: bool,
 }
 
 impl<'a> Split<'a> {
@@ -222,6 +236,7 @@ impl<'a> Split<'a> {
         Self {
             rest: Some(text),
             separator,
+            has_quotes: memchr::memchr(b'"', text).is_some(),
         }
     }
 }
@@ -231,6 +246,11 @@ impl<'a> Iterator for Split<'a> {
 
     fn next(&mut self) -> Option<&'a [u8]> {
         let rest = self.rest?;
+        if !self.has_quotes {
+            let end = memchr::memchr(self.separator, rest);
+            self.rest = end.and_then(|end| rest.get(end + 1..));
+            return rest.get(..end.unwrap_or(rest.len()));
+        }
         let (mut quoted, mut escaped) = (false, false);
         for (at, byte) in rest.iter().enumerate() {
             match byte {

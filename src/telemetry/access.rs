@@ -212,6 +212,7 @@ pub(super) fn begin(telemetry: &WorkerTelemetry, record: &RequestRecord<'_>) -> 
     let OnWorker {
         index: worker,
         stamps,
+        spares,
         metrics,
         log,
     } = &*telemetry.0;
@@ -220,7 +221,7 @@ pub(super) fn begin(telemetry: &WorkerTelemetry, record: &RequestRecord<'_>) -> 
     let style = log.style();
     let mut gaps = text::Gaps::default();
     let line = style.on.then(|| {
-        let mut buffer = log.buffer(worker);
+        let mut buffer = spares.take();
         let mut line = Line::new(&mut buffer, style.format);
         let stamp = stamps.of(record.received);
         let stamp = std::str::from_utf8(&stamp).unwrap_or_default();
@@ -254,7 +255,11 @@ impl Pending {
         self.finished = true;
         let took = self.started.elapsed();
         let OnWorker {
-            index, metrics, log, ..
+            index,
+            metrics,
+            log,
+            spares,
+            ..
         } = &*self.telemetry.0;
         let site = self
             .meters
@@ -269,7 +274,8 @@ impl Pending {
                 LogFormat::Text => text::end(&mut line, self.gaps, response, self.has_reason, took),
             }
             line.end();
-            log.push(*index, buffer);
+            log.push(*index, &buffer);
+            spares.give(buffer);
         }
     }
 }

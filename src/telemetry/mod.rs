@@ -16,7 +16,7 @@ use std::{io, rc::Rc, sync::Arc, time::Duration};
 use self::{
     access::{Pending, RequestRecord, Stamps},
     metrics::{Metrics, WorkerIndex},
-    writer::AccessLog,
+    writer::{AccessLog, SpareBuffers},
 };
 use crate::config::settings::LogSettings;
 
@@ -46,6 +46,7 @@ impl Telemetry {
         WorkerTelemetry(Rc::new(OnWorker {
             index: WorkerIndex::new(index),
             stamps: Stamps::default(),
+            spares: SpareBuffers::default(),
             metrics: Arc::clone(&self.metrics),
             log: Arc::clone(&self.log),
         }))
@@ -85,6 +86,7 @@ pub struct WorkerTelemetry(Rc<OnWorker>);
 struct OnWorker {
     index: WorkerIndex,
     stamps: Stamps,
+    spares: SpareBuffers,
     metrics: Arc<Metrics>,
     log: Arc<AccessLog>,
 }

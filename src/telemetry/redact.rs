@@ -12,12 +12,15 @@ const REDACTED: &[u8] = b"REDACTED";
 pub(super) struct Redaction {
     /// In lower case.
     names: Vec<String>,
+    /// A bit for each length that one of them has, modulo 64.
+    lengths: u64,
 }
 
 impl Redaction {
     pub(super) fn new(names: &[String]) -> Self {
         Self {
             names: names.iter().map(|name| name.to_ascii_lowercase()).collect(),
+            lengths: names.iter().fold(0, |bits, name| bits | 1 << (name.len() % 64)),
         }
     }
 
@@ -26,7 +29,7 @@ impl Redaction {
         let mut redacted: Option<Vec<u8>> = None;
         let mut done = 0;
         for (start, pair) in pairs(query) {
-            let Some(equals) = pair.iter().position(|byte| *byte == b'=') else {
+            let Some(equals) = memchr::memchr(b'=', pair) else {
                 continue;
             };
             let name = pair.get(..equals).unwrap_or_default();
@@ -53,7 +56,7 @@ impl Redaction {
     /// takes for a query.
     pub(super) fn path<'p>(&self, path: &'p [u8]) -> Cow<'p, [u8]> {
         // Most paths have none of these.
-        if self.names.is_empty() || !path.iter().any(|byte| matches!(byte, b';' | b'?' | b'&' | b'%')) {
+        if !path.iter().any(|byte| matches!(byte, b';' | b'?' | b'&' | b'%')) {
             return Cow::Borrowed(path);
         }
         let mut shown = Vec::new();
@@ -104,7 +107,9 @@ impl Redaction {
 
     /// Origins decode names before they look for them, and many read `a[b]` as a member.
     fn is_listed(&self, name: &[u8]) -> bool {
-        if self.names.is_empty() {
+        // Nearly all names mean what they say, and have a length that no listed one has.
+        let is_literal = !name.iter().any(|b| matches!(b, 0..=b' ' | b'%' | b'+' | b'[' | b']'));
+        if is_literal && self.lengths >> (name.len() % 64) & 1 == 0 {
             return false;
         }
         let spaced: Cow<'_, [u8]> = match name.contains(&b'+') {
@@ -163,11 +168,19 @@ pub(super) fn referer(referer: &[u8]) -> Cow<'_, [u8]> {
 }
 
 fn before<'t>(text: &'t [u8], ends: &[u8]) -> &'t [u8] {
-    let end = text.iter().position(|byte| ends.contains(byte));
+    let end = match *ends {
+        [one] => memchr::memchr(one, text),
+        [one, two] => memchr::memchr2(one, two, text),
+        _ => text.iter().position(|byte| ends.contains(byte)),
+    };
     text.get(..end.unwrap_or(text.len())).unwrap_or(text)
 }
 
 fn without_user(url: &[u8]) -> Cow<'_, [u8]> {
+    // Without one there is nothing to take out, whatever else it is.
+    if memchr::memchr(b'@', url).is_none() {
+        return Cow::Borrowed(url);
+    }
     let Some(scheme) = url.windows(3).position(|three| three == b"://") else {
         return Cow::Borrowed(url);
     };

@@ -2,6 +2,7 @@
 //! them, many lines at a time.
 
 use std::{
+    cell::RefCell,
     fs::{File, OpenOptions},
     io::{self, Write},
     path::Path,
@@ -81,7 +82,26 @@ impl Style {
 struct Queue {
     lines: Vec<u8>,
     records: usize,
-    spare: Vec<Vec<u8>>,
+}
+
+/// Line buffers of one worker that wait for its next requests.
+#[derive(Debug, Default)]
+pub(super) struct SpareBuffers(RefCell<Vec<Vec<u8>>>);
+
+impl SpareBuffers {
+    /// An empty one.
+    pub(super) fn take(&self) -> Vec<u8> {
+        self.0.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(1024))
+    }
+
+    /// Gives one back.
+    pub(super) fn give(&self, mut buffer: Vec<u8>) {
+        let mut spare = self.0.borrow_mut();
+        if spare.len() < SPARE_BUFFERS && buffer.capacity() <= SPARE_CAPACITY {
+            buffer.clear();
+            spare.push(buffer);
+        }
+    }
 }
 
 /// What the thread is to do.
@@ -135,28 +155,16 @@ impl AccessLog {
         self.shared.style.load()
     }
 
-    /// An empty buffer for a line.
-    pub(super) fn buffer(&self, worker: WorkerIndex) -> Vec<u8> {
-        let queue = self.shared.queue(worker);
-        queue
-            .and_then(|mut queue| queue.spare.pop())
-            .unwrap_or_else(|| Vec::with_capacity(1024))
-    }
-
     /// Queues a finished line, or drops and counts it when the queue is full. Never waits for the writing.
-    pub(super) fn push(&self, worker: WorkerIndex, mut line: Vec<u8>) {
+    pub(super) fn push(&self, worker: WorkerIndex, line: &[u8]) {
         let room = self.shared.room.load(Relaxed);
         let Some(mut queue) = self.shared.queue(worker) else {
             return;
         };
         let fits = queue.records < room && queue.lines.len() + line.len() <= room.saturating_mul(BYTES_A_RECORD);
         if fits {
-            queue.lines.extend_from_slice(&line);
+            queue.lines.extend_from_slice(line);
             queue.records += 1;
-        }
-        if queue.spare.len() < SPARE_BUFFERS && line.capacity() <= SPARE_CAPACITY {
-            line.clear();
-            queue.spare.push(line);
         }
         drop(queue);
         if !fits {

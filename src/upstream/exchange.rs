@@ -11,7 +11,7 @@ use http::{
     HeaderValue, Method, Request, Response, StatusCode,
     header::{CONTENT_LENGTH, UPGRADE},
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::{
     Answer, Destination, Forwarded, Outgoing, Tunnel, Upload, UploadError,
@@ -137,11 +137,12 @@ impl<'a> Exchange<'a> {
     }
 
     pub(super) async fn run(mut self, prepared: &mut Prepared) -> Result<Forwarded, Failed> {
+        let since = self.lease.since;
         let head = &prepared.head;
         let http = &mut self.lease.connection.http;
         let spare = std::mem::take(&mut http.spare);
         let upload = prepared.upload.take();
-        let mut sender = Sender::new(head, upload, self.settings.idle_timeout, Instant::now(), spare);
+        let mut sender = Sender::new(head, upload, self.settings.idle_timeout, since, spare);
         let patience = self.settings.response_timeout;
         let answered = poll_fn(|cx| poll_answer(cx, http, &mut sender, patience)).await;
         let mut response = match answered {

@@ -38,6 +38,7 @@ use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use hashbrown::HashMap;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
+use tokio::time::Instant;
 
 pub use self::{
     body::{OriginBody, OriginBodyError, Upload, UploadError},
@@ -163,7 +164,7 @@ pub struct Quota<'m> {
 
 impl Upstreams {
     /// Sends what was permitted to a server of `origin` and returns its answer. Requests beyond the quota wait for their
-    /// turn as long as `connect_timeout`.
+    /// turn as long as `connect_timeout`. `began` is now, or nearly.
     ///
     /// # Errors
     /// No server could be reached or answered in time, or the client's body broke off or broke a limit.
@@ -173,18 +174,19 @@ impl Upstreams {
         origin: &Arc<Origin>,
         request: Outgoing,
         quota: Quota<'_>,
+        began: Instant,
     ) -> Result<Forwarded, ForwardError> {
         let settings = origin.settings();
         match settings.protocol {
             UpstreamProtocol::Http1 => {}
             UpstreamProtocol::Http2 => {
-                let forwarded = self.forward_on_stream(destination, origin, request, quota);
+                let forwarded = self.forward_on_stream(destination, origin, request, quota, began);
                 return Box::pin(forwarded).await;
             }
         }
         let mut prepared = Prepared::new(destination, request);
         let rotation = self.rotation(origin);
-        let mut tour = Tour::begin(&rotation, quota).await?;
+        let mut tour = Tour::begin(&rotation, quota, began).await?;
         loop {
             let lease = match tour.reach().await? {
                 Reached::Server(lease) => lease,
@@ -216,11 +218,12 @@ impl Upstreams {
         origin: &Arc<Origin>,
         request: Outgoing,
         quota: Quota<'_>,
+        began: Instant,
     ) -> Result<Forwarded, ForwardError> {
         let settings = origin.settings();
         let call = h2::Call::new(destination, request, settings)?;
         let rotation = self.rotation(origin);
-        let mut tour = Tour::begin(&rotation, quota).await?;
+        let mut tour = Tour::begin(&rotation, quota, began).await?;
         let mut left = STREAM_ATTEMPTS;
         loop {
             let place = tour.place().await?;

@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::VecDeque,
     net::SocketAddr,
     rc::{Rc, Weak},
     sync::Arc,
@@ -9,7 +10,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::oneshot,
     time::{Instant, sleep_until, timeout_at},
 };
 
@@ -34,9 +35,8 @@ pub(super) struct Pool {
     scratch: Rc<Scratch>,
     /// The last is the one used last: a burst's surplus grows old and goes, while a few stay warm.
     idle: RefCell<Vec<Idle>>,
-    /// One permit a connection in use. As kept ones are used first, all of them together are never more.
-    slots: Arc<Semaphore>,
-    capacity: Cell<usize>,
+    /// One a connection in use. As kept ones are used first, all of them together are never more.
+    slots: Slots,
     /// Connections that requests share; an HTTP/2 server's only ones.
     pub(super) http2: h2::Connections,
     warned: Cell<Option<Instant>>,
@@ -47,7 +47,15 @@ pub(super) struct Pool {
 #[derive(Debug)]
 pub(super) struct Slot {
     pool: Rc<Pool>,
-    _permit: OwnedSemaphorePermit,
+}
+
+/// How many slots are free, and who waits for one. All on one thread: a semaphore without its locks.
+#[derive(Debug, Default)]
+struct Slots {
+    /// Below zero after the number was made smaller than that of the slots in use.
+    free: Cell<isize>,
+    capacity: Cell<isize>,
+    waiting: RefCell<VecDeque<oneshot::Sender<Slot>>>,
 }
 
 /// A connection, counted. Dropped, it closes at once, whatever is under way on it.
@@ -68,6 +76,8 @@ struct Idle {
 pub(super) struct Lease {
     slot: Slot,
     pub(super) connection: Connection,
+    /// Since when it is in use.
+    pub(super) since: Instant,
     is_reused: bool,
     /// Whether it can be used again after the exchange under way.
     is_good: bool,
@@ -84,8 +94,7 @@ impl Pool {
             address,
             scratch,
             idle: RefCell::default(),
-            slots: Arc::new(Semaphore::new(0)),
-            capacity: Cell::new(0),
+            slots: Slots::default(),
             http2: h2::Connections::default(),
             warned: Cell::new(None),
             is_reaping: Cell::new(false),
@@ -111,18 +120,27 @@ impl Pool {
         settings: &Upstream,
         quota: Quota<'_>,
         reuse: Reuse,
+        mut now: Instant,
         deadline: Instant,
     ) -> Result<Lease, ForwardError> {
-        let slot = self.turn(quota.connections, deadline).await?;
-        if let (Reuse::Idle, Some(connection)) = (reuse, self.idle(settings.keepalive)) {
+        self.resize(quota.connections);
+        let slot = match self.free_slot() {
+            Some(slot) => slot,
+            None => {
+                let slot = Box::pin(self.turn(quota.connections, deadline)).await?;
+                now = Instant::now();
+                slot
+            }
+        };
+        if let (Reuse::Idle, Some(connection)) = (reuse, self.idle(settings.keepalive, now)) {
             return Ok(Lease {
                 is_reused: true,
-                ..Lease::fresh(slot, connection, settings)
+                ..Lease::fresh(slot, connection, settings, now)
             });
         }
         // On the heap, as it is rare and large: what every request's future has room for is moved with every request.
         match Box::pin(self.connect(quota, deadline)).await {
-            Ok(connection) => Ok(Lease::fresh(slot, connection, settings)),
+            Ok(connection) => Ok(Lease::fresh(slot, connection, settings, Instant::now())),
             Err(source) => Err(ForwardError::Connect {
                 server: Arc::clone(&self.endpoint),
                 source,
@@ -139,39 +157,62 @@ impl Pool {
     }
 
     /// Takes over the configured number of connections. A smaller one is reached as connections in use end.
-    fn resize(&self, connections: usize) {
-        let connections = connections.clamp(1, Semaphore::MAX_PERMITS);
-        let capacity = self.capacity.get();
-        if capacity < connections {
-            self.slots.add_permits(connections - capacity);
-            self.capacity.set(connections);
-        } else if capacity > connections {
-            let forgotten = self.slots.forget_permits(capacity - connections);
-            self.capacity.set(capacity - forgotten);
+    fn resize(self: &Rc<Self>, connections: usize) {
+        let capacity = isize::try_from(connections.max(1)).unwrap_or(isize::MAX);
+        let before = self.slots.capacity.replace(capacity);
+        if before != capacity {
+            self.slots.free.set(self.slots.free.get() + (capacity - before));
+            self.serve_waiting();
         }
+    }
+
+    /// A slot, if one is free and nobody waits for it.
+    fn free_slot(self: &Rc<Self>) -> Option<Slot> {
+        let slots = &self.slots;
+        let free = slots.free.get();
+        if free <= 0 || !slots.waiting.borrow().is_empty() {
+            return None;
+        }
+        slots.free.set(free - 1);
+        Some(Slot { pool: Rc::clone(self) })
     }
 
     /// Waits for the right to a connection until the deadline.
     async fn slot(self: &Rc<Self>, deadline: Instant) -> Option<Slot> {
-        let permit = match Arc::clone(&self.slots).try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_none_free) => timeout_at(deadline, Arc::clone(&self.slots).acquire_owned())
-                .await
-                .ok()?
-                .ok()?,
-        };
-        Some(Slot {
-            pool: Rc::clone(self),
-            _permit: permit,
-        })
+        if let Some(slot) = self.free_slot() {
+            return Some(slot);
+        }
+        let (sender, receiver) = oneshot::channel();
+        {
+            let mut waiting = self.slots.waiting.borrow_mut();
+            // All wait for as long: those who gave up are mostly the first, and must not pile up.
+            while waiting.front().is_some_and(oneshot::Sender::is_closed) {
+                waiting.pop_front();
+            }
+            waiting.push_back(sender);
+        }
+        timeout_at(deadline, receiver).await.ok()?.ok()
+    }
+
+    /// Gives free slots to those who wait, the first first. Who has given up gives its slot back at once.
+    fn serve_waiting(self: &Rc<Self>) {
+        while self.slots.free.get() > 0 {
+            let Some(next) = self.slots.waiting.borrow_mut().pop_front() else {
+                return;
+            };
+            if !next.is_closed() {
+                self.slots.free.set(self.slots.free.get() - 1);
+                drop(next.send(Slot { pool: Rc::clone(self) }));
+            }
+        }
     }
 
     /// A kept connection that still works as far as anyone can know, and in which nothing lies: what came before a
     /// request was sent cannot be its answer.
-    fn idle(&self, keepalive: Duration) -> Option<Connection> {
+    fn idle(&self, keepalive: Duration, now: Instant) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         while let Some(Idle { mut connection, since }) = idle.pop() {
-            if since.elapsed() < keepalive && connection.http.is_quiet() {
+            if now.saturating_duration_since(since) < keepalive && connection.http.is_quiet() {
                 return Some(connection);
             }
         }
@@ -245,6 +286,16 @@ async fn reap(pool: Weak<Pool>, keepalive: Duration) {
     }
 }
 
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let free = &self.pool.slots.free;
+        free.set(free.get() + 1);
+        if !self.pool.slots.waiting.borrow().is_empty() {
+            self.pool.serve_waiting();
+        }
+    }
+}
+
 impl Slot {
     pub(super) fn pool(&self) -> &Pool {
         &self.pool
@@ -256,10 +307,11 @@ impl Slot {
 }
 
 impl Lease {
-    fn fresh(slot: Slot, connection: Connection, settings: &Upstream) -> Self {
+    fn fresh(slot: Slot, connection: Connection, settings: &Upstream, since: Instant) -> Self {
         Self {
             slot,
             connection,
+            since,
             is_reused: false,
             is_good: true,
             keepalive: settings.keepalive,

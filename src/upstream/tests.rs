@@ -217,7 +217,9 @@ async fn send_to(
         connections: 4,
         meter: None,
     };
-    upstreams.forward(destination(target)?, origin, request, quota).await
+    upstreams
+        .forward(destination(target)?, origin, request, quota, Instant::now())
+        .await
 }
 
 fn destination(target: &str) -> Result<Destination, ForwardError> {
@@ -561,7 +563,12 @@ async fn tunnels_take_no_turn_from_requests_and_stay_counted_as_connections() {
             ..get()
         };
         let destination = destination("/").unwrap();
-        tunnels.push(upstreams.forward(destination, &origin, request, quota).await.unwrap());
+        tunnels.push(
+            upstreams
+                .forward(destination, &origin, request, quota, Instant::now())
+                .await
+                .unwrap(),
+        );
     }
     assert_eq!(meter.connections(), 3);
     drop(tunnels);

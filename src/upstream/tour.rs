@@ -26,6 +26,8 @@ pub(super) struct Tour<'t> {
     asked: Option<Chosen>,
     reuse: Reuse,
     retries: u32,
+    /// When the last thing happened that took time.
+    now: Instant,
 }
 
 /// Who is going to answer.
@@ -36,10 +38,10 @@ pub(super) enum Reached<T> {
 }
 
 impl<'t> Tour<'t> {
-    pub(super) async fn begin(rotation: &'t Rotation, quota: Quota<'t>) -> Result<Self, ForwardError> {
+    pub(super) async fn begin(rotation: &'t Rotation, quota: Quota<'t>, now: Instant) -> Result<Self, ForwardError> {
         let members = rotation.members().await?;
         if members.len() > 1 {
-            rotation.budget.request(Instant::now());
+            rotation.budget.request(now);
         }
         Ok(Self {
             rotation,
@@ -49,13 +51,15 @@ impl<'t> Tour<'t> {
             asked: None,
             reuse: Reuse::Idle,
             retries: 0,
+            now,
         })
     }
 
     /// A connection to the next server that has one to give.
     pub(super) async fn reach(&mut self) -> Result<Reached<Lease>, ForwardError> {
         let (settings, quota) = (self.rotation.origin.settings(), self.quota);
-        let lease = async |pool: &Rc<Pool>, reuse, deadline| pool.lease(settings, quota, reuse, deadline).await;
+        let lease =
+            async |pool: &Rc<Pool>, reuse, now, deadline| pool.lease(settings, quota, reuse, now, deadline).await;
         Ok(match self.reach_by(lease).await? {
             Reached::Server((lease, in_flight)) => Reached::Server(lease.counting(in_flight)),
             Reached::Demo(server) => Reached::Demo(server),
@@ -66,7 +70,7 @@ impl<'t> Tour<'t> {
     pub(super) async fn place(&mut self) -> Result<h2::Place, ForwardError> {
         let (settings, quota) = (self.rotation.origin.settings(), self.quota);
         let place =
-            async |pool: &Rc<Pool>, _reuse, deadline| h2::Connections::place(pool, settings, quota, deadline).await;
+            async |pool: &Rc<Pool>, _, _, deadline| h2::Connections::place(pool, settings, quota, deadline).await;
         match self.reach_by(place).await? {
             Reached::Server((place, in_flight)) => Ok(place.counting(in_flight)),
             // It speaks no HTTP at all; the configuration does not let it be asked for.
@@ -79,22 +83,24 @@ impl<'t> Tour<'t> {
     /// costs only its share of the time.
     async fn reach_by<T>(
         &mut self,
-        ask: impl AsyncFn(&Rc<Pool>, Reuse, Instant) -> Result<T, ForwardError>,
+        ask: impl AsyncFn(&Rc<Pool>, Reuse, Instant, Instant) -> Result<T, ForwardError>,
     ) -> Result<Reached<(T, InFlight)>, ForwardError> {
         let settings = self.rotation.origin.settings();
-        let mut now = Instant::now();
-        let end = now + settings.connect_timeout;
+        if self.asked.is_some() {
+            self.now = Instant::now();
+        }
+        let end = self.now + settings.connect_timeout;
         let mut failure = ForwardError::NoServer;
         let mut has_moved = false;
         loop {
-            self.asked = self.rotation.choose(&self.members, &self.tried, now);
+            self.asked = self.rotation.choose(&self.members, &self.tried, self.now);
             let Some((_, member)) = self.asked() else {
                 return Err(failure);
             };
             let member = Rc::clone(member);
             if let (Some(name), false) = (&member.name, has_moved) {
                 has_moved = Box::pin(self.moves(&member, name)).await;
-                now = Instant::now();
+                self.now = Instant::now();
                 if has_moved {
                     continue;
                 }
@@ -103,13 +109,13 @@ impl<'t> Tour<'t> {
             let Some(pool) = &member.pool else {
                 return Ok(Reached::Demo(Arc::clone(&member.endpoint)));
             };
-            let deadline = now + self.share_of(end.saturating_duration_since(now));
-            match ask(pool, self.reuse, deadline).await {
+            let deadline = self.now + self.share_of(end.saturating_duration_since(self.now));
+            match ask(pool, self.reuse, self.now, deadline).await {
                 Ok(given) => return Ok(Reached::Server((given, in_flight))),
                 Err(error) => {
                     self.failed(&error);
                     failure = error;
-                    now = Instant::now();
+                    self.now = Instant::now();
                 }
             }
         }

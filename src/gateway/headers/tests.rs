@@ -21,16 +21,21 @@ fn shown(headers: &HeaderMap) -> Vec<String> {
     lines
 }
 
-fn policy() -> HeaderPolicy {
-    HeaderPolicy {
+fn settings() -> settings::Headers {
+    settings::Headers {
         remove: vec![
             HeaderName::from_static("x-original-url"),
             HeaderName::from_static("x-host"),
         ],
         forwarded: false,
         country: None,
-        client_ip: X_FORWARDED_FOR,
+        request_id: true,
+        response: Vec::new(),
     }
+}
+
+fn policy() -> HeaderPolicy {
+    HeaderPolicy::new(&settings(), X_FORWARDED_FOR)
 }
 
 /// What the origin gets of these headers from a source; 10.0.0.0/8 is trusted.
@@ -125,10 +130,7 @@ fn a_trusted_chain_is_passed_on_from_the_client_that_was_judged() {
 
 #[test]
 fn a_header_of_one_address_makes_a_chain_too() {
-    let policy = HeaderPolicy {
-        client_ip: HeaderName::from_static("fastly-client-ip"),
-        ..policy()
-    };
+    let policy = HeaderPolicy::new(&settings(), HeaderName::from_static("fastly-client-ip"));
     let lines = [("fastly-client-ip", "203.0.113.7"), ("x-forwarded-for", "1.2.3.4")];
     let trusted = at_origin(&policy, "10.0.0.1", headers(&lines));
     assert!(
@@ -183,11 +185,12 @@ fn connection_cannot_take_away_a_trusted_proxys_word() {
 
 #[test]
 fn forwarded_and_country_are_sent_where_they_are_wanted() {
-    let policy = HeaderPolicy {
+    let settings = settings::Headers {
         forwarded: true,
         country: Some(HeaderName::from_static("x-country")),
-        ..policy()
+        ..settings()
     };
+    let policy = HeaderPolicy::new(&settings, X_FORWARDED_FOR);
     let lines = [
         ("x-forwarded-for", "2001:db8::7"),
         ("x-country", "US"),

@@ -12,7 +12,7 @@ use crate::{
     gateway::{
         connection::ConnectionFacts,
         failures::{NO_SITE, head_too_large},
-        head::{self, CheckedHead, HeadError},
+        head::{self, CheckedHead, HeadError, Survey},
         headers::{Trust, request_id},
         refusal::Refusal,
         terms::{ServedSite, Terms},
@@ -72,7 +72,7 @@ impl<'c> Arrival<'c> {
         connection: &'c ConnectionFacts,
         terms: Rc<Terms>,
         headers: &HeaderMap,
-        new_id: impl FnOnce() -> HeaderValue,
+        new_id: impl FnOnce(SystemTime) -> HeaderValue,
     ) -> (Self, Way) {
         let snapshot = &*terms.snapshot;
         let trust = match snapshot.client_ip.trusts(connection.source) {
@@ -88,11 +88,12 @@ impl<'c> Arrival<'c> {
             Ok(way) if way.len() > 1 => DerivedFrom::Header,
             Ok(_) | Err(_) => DerivedFrom::Source,
         };
+        let received = SystemTime::now();
         let arrival = Self {
             connection,
-            received: SystemTime::now(),
+            received,
             started: Instant::now(),
-            id: request_id(headers, trust).cloned().unwrap_or_else(new_id),
+            id: request_id(headers, trust).cloned().unwrap_or_else(|| new_id(received)),
             trust,
             client,
             client_from,
@@ -104,8 +105,9 @@ impl<'c> Arrival<'c> {
     /// Makes sure of the head, and finds its site. The hop-by-hop headers are gone afterwards: they are no facts.
     pub(super) fn check(&self, way: Way, parts: &mut Parts) -> Result<Checked, Rejected> {
         let snapshot = &*self.terms.snapshot;
-        self.check_size(parts)?;
-        let head = head::check(parts, &snapshot.headers)?;
+        let survey = Survey::of(&parts.headers);
+        self.check_size(parts, &survey)?;
+        let head = head::check_surveyed(parts, &snapshot.headers, &survey)?;
         let site = self.site(&head)?;
         let rejected = |error: HeadError| Rejected {
             error,
@@ -120,7 +122,7 @@ impl<'c> Arrival<'c> {
         let on_socket = self.connection.tls.is_some();
         let tls = client_tls(on_socket, self.connection.source, &parts.headers, &snapshot.client_ip)
             .map_err(|error| rejected(error.into()))?;
-        snapshot.headers.prepare_for_rules(&mut parts.headers, self.trust);
+        snapshot.headers.prepare(&mut parts.headers, self.trust, &survey);
         Ok(Checked {
             head,
             site,
@@ -142,7 +144,7 @@ impl<'c> Arrival<'c> {
             })
     }
 
-    fn check_size(&self, parts: &Parts) -> Result<(), Rejected> {
+    fn check_size(&self, parts: &Parts, survey: &Survey) -> Result<(), Rejected> {
         let limits = &self.terms.snapshot.settings.limits;
         let too_many = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         if original(parts).len() > limits.target_bytes {
@@ -151,13 +153,7 @@ impl<'c> Arrival<'c> {
         if parts.headers.len() > limits.header_count {
             return Err(head_too_large(too_many, "too many header lines").into());
         }
-        // As HTTP/2 counts, less its overhead: name, value, and what separates them.
-        let size: usize = parts
-            .headers
-            .iter()
-            .map(|(name, value)| name.as_str().len() + value.len() + 4)
-            .sum();
-        if size > limits.header_bytes {
+        if survey.bytes > limits.header_bytes {
             return Err(head_too_large(too_many, "the header lines are too long").into());
         }
         Ok(())

@@ -24,8 +24,8 @@ use crate::{
 
 /// What becomes of a judged request. It owns everything, so that the head can be taken apart.
 pub(super) enum Ruling {
-    /// It goes to its origin.
-    Forward(Destination),
+    /// It goes to its origin, since then.
+    Forward(Destination, Instant),
     /// It is refused by the policy.
     Refuse(refusal::Answer),
     /// It cannot be sent as it was judged.
@@ -54,9 +54,10 @@ impl Gateway {
             Some(phases) => policy.decide_in_laps(&facts, &mut scratch, phases),
             None => policy.decide(&facts, &mut scratch),
         };
+        let decided = Instant::now();
         let judgement = Judgement::Decided {
             decision: &decision,
-            took: asked.elapsed(),
+            took: decided - asked,
         };
         if let Some(phases) = phases {
             self.telemetry.metrics().phases_took(self.telemetry.index(), &phases);
@@ -64,7 +65,10 @@ impl Gateway {
         let record = self
             .telemetry
             .begin(&arrival.record(parts, Known::of(checked), judgement));
-        (OpenRecord::new(record), arrival.ruling(checked, parts, &decision))
+        (
+            OpenRecord::new(record),
+            arrival.ruling(checked, parts, &decision, decided),
+        )
     }
 }
 
@@ -78,10 +82,10 @@ impl Gateway {
 }
 
 impl Arrival<'_> {
-    fn ruling(&self, checked: &Checked, parts: &Parts, decision: &Decision<'_>) -> Ruling {
+    fn ruling(&self, checked: &Checked, parts: &Parts, decision: &Decision<'_>, decided: Instant) -> Ruling {
         match decision.verdict {
             Verdict::Allow { permit, .. } => match Destination::of(permit) {
-                Ok(destination) => Ruling::Forward(destination),
+                Ok(destination) => Ruling::Forward(destination, decided),
                 Err(error) => Ruling::Fail(Failure::from(&error)),
             },
             Verdict::Block { reason, rule } => {

@@ -36,6 +36,7 @@ impl Gateway {
         mut body: RequestBody,
         destination: Destination,
         mut record: OpenRecord,
+        began: std::time::Instant,
     ) -> Result<Response<AnswerBody>, Close> {
         let asker = Asker::of(&parts);
         let switching = body.take_switched();
@@ -45,12 +46,19 @@ impl Gateway {
         };
         record.asked = Some(checked.site.clone());
         let deadline = arrival.deadline();
-        let began = Instant::now();
-        let forwarded = match self.ask(&checked.site, destination, outgoing, &arrival, deadline).await {
+        let asked = self.ask(
+            &checked.site,
+            destination,
+            outgoing,
+            &arrival,
+            deadline,
+            Instant::from_std(began),
+        );
+        let (forwarded, took) = match asked.await {
             Ok(forwarded) => forwarded,
             Err(failure) => return arrival.fail(&checked, &asker, record, failure),
         };
-        record.upstream_took = Some(began.elapsed());
+        record.upstream_took = Some(took);
         record.server = Some(forwarded.server);
         match (forwarded.answer, switching) {
             (Answer::Response(response), _) => Ok(arrival.pass(response, record, deadline)),
@@ -69,15 +77,17 @@ impl Gateway {
         outgoing: Outgoing,
         arrival: &Arrival<'_>,
         deadline: Option<Instant>,
-    ) -> Result<Forwarded, Failure> {
+        began: Instant,
+    ) -> Result<(Forwarded, Duration), Failure> {
         let name = &site.origin.settings().name;
         let meter = arrival.terms.upstream(name);
         let quota = Quota {
             connections: arrival.terms.snapshot.settings.limits.upstream_connections,
             meter: meter.map(|meter| (meter, self.telemetry.index())),
         };
-        let began = Instant::now();
-        let asked = self.upstreams.forward(destination, &site.origin, outgoing, quota);
+        let asked = self
+            .upstreams
+            .forward(destination, &site.origin, outgoing, quota, began);
         let forwarded = match deadline {
             None => asked.await,
             Some(deadline) => timeout_at(deadline, asked)
@@ -86,10 +96,11 @@ impl Gateway {
         };
         match forwarded {
             Ok(forwarded) => {
+                let took = began.elapsed();
                 if let Some(meter) = meter {
-                    meter.answered(self.telemetry.index(), began.elapsed());
+                    meter.answered(self.telemetry.index(), took);
                 }
-                Ok(forwarded)
+                Ok((forwarded, took))
             }
             Err(error) => {
                 if let (Some(meter), Some(failure)) = (meter, upstream_failure(&error)) {

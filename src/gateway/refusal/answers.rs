@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::{
     template::{Format, Template},
     values::Values,
@@ -77,7 +79,7 @@ impl SiteAnswers {
 
     /// The page, and whether it is the shipped one. A page may fail on what no trial could show; the refusal stands, in
     /// our looks.
-    pub(super) fn render_page(&self, values: &Values<'_>) -> (String, bool) {
+    pub(super) fn render_page(&self, values: &Values<'_>) -> (Bytes, bool) {
         match self.page.as_ref().and_then(|page| page.render(values).ok()) {
             Some(page) => (page, false),
             None => (self.shipped_page.render(values).unwrap_or_default(), true),
@@ -85,9 +87,8 @@ impl SiteAnswers {
     }
 
     /// The site's own document, unless it has none or it fails.
-    pub(super) fn render_document(&self, values: &Values<'_>) -> Option<Vec<u8>> {
-        let document = self.document.as_ref()?.render(values).ok()?;
-        Some(document.into_bytes())
+    pub(super) fn render_document(&self, values: &Values<'_>) -> Option<Bytes> {
+        self.document.as_ref()?.render(values).ok()
     }
 }
 

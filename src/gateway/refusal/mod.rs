@@ -75,7 +75,7 @@ impl<'a> From<&'a Rule> for DecidingRule<'a> {
 /// What to do with a refused client.
 #[derive(Debug)]
 pub enum Answer {
-    /// Send this. `Content-Length` is set, except for gRPC calls, which get no body; for HEAD the body is empty and the length that of GET's.
+    /// Send this. For HEAD the body is empty, and `Content-Length` that of GET's; else it is for whoever frames the body.
     Respond(Response<Bytes>),
     /// 444: send nothing and close the connection; on HTTP/2 reset the stream.
     Close,

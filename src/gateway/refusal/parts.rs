@@ -48,6 +48,15 @@ impl Parts {
         })
     }
 
+    /// All of it, if there is nothing to be put in.
+    pub(super) fn only_text(&self) -> Option<&str> {
+        match &*self.parts {
+            [] => Some(""),
+            [Part::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
     /// The template with its values.
     pub(super) fn join(&self, values: &Values<'_>, format: Format) -> String {
         let mut out = String::with_capacity(self.text_length + 256);

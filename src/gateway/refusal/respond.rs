@@ -48,6 +48,7 @@ impl SiteAnswers {
         for (name, value) in &self.not_found.headers {
             headers.append(name, value.clone());
         }
+        remove_framing(&mut headers);
         headers.insert(header::CONTENT_TYPE, self.not_found.content_type.clone());
         let body = match own.and_then(fixed_body) {
             Some((body, content_type)) => {
@@ -85,20 +86,19 @@ impl SiteAnswers {
             header::CONTENT_TYPE,
             HeaderValue::from_static(media_type.content_type()),
         );
-        let body = match media_type {
+        match media_type {
             MediaType::Html => {
                 let (page, shipped) = self.render_page(&values);
                 if shipped {
                     headers.insert(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);
                 }
-                page.into_bytes()
+                page
             }
             MediaType::ProblemJson | MediaType::Json => self
                 .render_document(&values)
-                .unwrap_or_else(|| body::problem(&values, self.error_docs.as_deref())),
-            MediaType::Plain => body::plain(&values),
-        };
-        body.into()
+                .unwrap_or_else(|| body::problem(&values, self.error_docs.as_deref()).into()),
+            MediaType::Plain => body::plain(&values).into(),
+        }
     }
 }
 
@@ -132,21 +132,28 @@ pub(super) fn add_own(headers: &mut HeaderMap, own: Option<&rule::Response>) {
     for (name, value) in &own.headers {
         headers.append(name, value.clone());
     }
+    remove_framing(headers);
 }
 
-fn finish(status: StatusCode, mut headers: HeaderMap, body: Bytes, method: &Method) -> Response<Bytes> {
-    // How the body is framed is for whoever frames it.
+/// How the body is framed is for whoever frames it, not for those who write headers into a configuration.
+fn remove_framing(headers: &mut HeaderMap) {
     for name in [
         header::CONNECTION,
+        header::CONTENT_LENGTH,
         header::TRANSFER_ENCODING,
         header::TRAILER,
         header::UPGRADE,
     ] {
         headers.remove(name);
     }
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+}
+
+fn finish(status: StatusCode, mut headers: HeaderMap, body: Bytes, method: &Method) -> Response<Bytes> {
     let mut response = Response::new(match *method {
-        Method::HEAD => Bytes::new(),
+        Method::HEAD => {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+            Bytes::new()
+        }
         _ => body,
     });
     *response.status_mut() = status;

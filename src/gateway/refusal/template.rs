@@ -6,6 +6,7 @@
 
 use std::{fmt::Write, ops::Range, sync::Arc};
 
+use bytes::Bytes;
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, syntax::SyntaxConfig};
 
 use super::{
@@ -55,6 +56,8 @@ pub(super) struct Template {
 
 #[derive(Debug)]
 enum Renderer {
+    /// There is nothing to be put in.
+    Whole(Bytes),
     Parts(Parts),
     Engine(Box<Environment<'static>>),
 }
@@ -77,27 +80,29 @@ impl Template {
         if !unknown.is_empty() {
             return Err(unknown);
         }
-        let template = Self {
-            format,
-            renderer: Renderer::Engine(Box::new(engine)),
-        };
-        trial::run(source, format, |values| template.render(values)).map_err(|fault| vec![fault])?;
-        Ok(match Parts::cut(&text) {
-            Some(parts) => Self {
-                format,
-                renderer: Renderer::Parts(parts),
+        trial::run(source, format, |values| render_by(&engine, values)).map_err(|fault| vec![fault])?;
+        let renderer = match Parts::cut(&text) {
+            Some(parts) => match parts.only_text() {
+                Some(text) => Renderer::Whole(Bytes::copy_from_slice(text.as_bytes())),
+                None => Renderer::Parts(parts),
             },
-            None => template,
-        })
+            None => Renderer::Engine(Box::new(engine)),
+        };
+        Ok(Self { format, renderer })
     }
 
     /// The body that says `values`.
-    pub(super) fn render(&self, values: &Values<'_>) -> Result<String, Error> {
+    pub(super) fn render(&self, values: &Values<'_>) -> Result<Bytes, Error> {
         match &self.renderer {
-            Renderer::Parts(parts) => Ok(parts.join(values, self.format)),
-            Renderer::Engine(engine) => engine.get_template(NAME)?.render(variables(values)),
+            Renderer::Whole(bytes) => Ok(bytes.clone()),
+            Renderer::Parts(parts) => Ok(parts.join(values, self.format).into()),
+            Renderer::Engine(engine) => render_by(engine, values).map(Bytes::from),
         }
     }
+}
+
+fn render_by(engine: &Environment<'_>, values: &Values<'_>) -> Result<String, Error> {
+    engine.get_template(NAME)?.render(variables(values))
 }
 
 /// Cloudflare's tokens, each as a variable of exactly the same length, so that faults keep their columns.
@@ -266,7 +271,7 @@ mod tests {
         let source = Source::new("page", text);
         let parts = Parts::cut(text).expect("a simple template");
         let engine = engine(text, format).expect("it compiles");
-        let rendered = |values: &Values<'_>| engine.get_template(NAME)?.render(variables(values));
+        let rendered = |values: &Values<'_>| render_by(&engine, values);
         trial::run(&source, format, |values| {
             let joined = parts.join(values, format);
             assert_eq!(joined, rendered(values)?);

@@ -125,7 +125,6 @@ fn a_problem_document_has_the_members_of_rfc_9457_and_ours() {
     );
     let headers = owned(&[
         ("cache-control", "no-store"),
-        ("content-length", &body.len().to_string()),
         ("content-type", "application/problem+json"),
         ("vary", "Accept"),
         ("x-content-type-options", "nosniff"),
@@ -257,12 +256,10 @@ fn head_gets_the_headers_of_get_and_no_body() {
                 ..get
             };
             let answers = answers(|_| {});
-            let (get, head) = (sent(answers.respond(&get)), sent(answers.respond(&head)));
+            let (get, mut head) = (sent(answers.respond(&get)), sent(answers.respond(&head)));
+            let length = head.headers_mut().remove(header::CONTENT_LENGTH);
+            assert_eq!(length, Some(HeaderValue::from(get.body().len())));
             assert_eq!((get.status(), get.headers()), (head.status(), head.headers()));
-            assert_eq!(
-                get.headers()[header::CONTENT_LENGTH],
-                get.body().len().to_string().as_str()
-            );
             assert!(head.body().is_empty() && !get.body().is_empty());
         }
     }
@@ -276,11 +273,7 @@ fn a_concealing_404_is_the_sites_not_found_whatever_is_accepted() {
     };
     let expected = (
         404,
-        owned(&[
-            ("content-length", "19"),
-            ("content-type", "text/html"),
-            ("server", "nginx"),
-        ]),
+        owned(&[("content-type", "text/html"), ("server", "nginx")]),
         "<h1>Not Found</h1>\n".to_owned(),
     );
     for accept in ["text/html", "application/json", "text/plain", "image/png", "*/*"] {
@@ -374,7 +367,6 @@ fn a_rule_answers_with_its_own_status_body_and_headers() {
     };
     let expected = owned(&[
         ("cache-control", "no-store"),
-        ("content-length", "8"),
         ("content-type", "application/xml"),
         ("retry-after", "60"),
         ("set-cookie", "a=1"),

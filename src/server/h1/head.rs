@@ -3,16 +3,14 @@
 //! What is no head at all is answered barely ([`Unreadable`]). What is one, but could be read in two ways, goes to the gate
 //! with a [`WireFault`]: it is refused there, with a page and a record, and is the last on its connection.
 
-use std::mem::MaybeUninit;
-
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, StatusCode, Uri, Version, header};
 
 use super::body::BodyLength;
 use crate::{
     config::settings::Limits,
     gateway::connection::WireFault,
-    http1::{LinePlace, has_bare_line, header_map, length_of_head, place_of},
+    http1::{HeaderLines, LinesError, length_of_head, malformed},
 };
 
 const BARE_LF: WireFault = WireFault("a line of the head ends in LF without CR");
@@ -38,8 +36,11 @@ impl HeadLimits {
     }
 }
 
-/// Header lines of ordinary requests, for which there is room without asking for it.
-const FEW_LINES: usize = 64;
+/// What is no longer than this is taken for one head, until it turns out to be several: putting the others back costs little.
+const ALONE: usize = 4 * 1024;
+
+/// Header lines for which there is room at once: those of an ordinary request, and what is added on the way.
+const USUAL_LINES: usize = 24;
 
 /// What is no request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -89,15 +90,25 @@ impl Head {
         if buffer.starts_with(b"\n") {
             return Err(Unreadable::Malformed("an empty line that ends in LF alone"));
         }
-        // Most heads come at once. What begins as something else (TLS on a plain port) is found at once as well; it may never
-        // end as a head does. A client that sends single bytes has none of them looked at with all before it.
-        let may_be_whole = *seen == 0 || length_of_head(buffer, *seen).is_some();
-        if may_be_whole
-            && !buffer.is_empty()
-            && let Some(head) = Self::parse(buffer, limits)?
-        {
+        // Nearly every head comes at once and alone; should others be behind it, they are put back. A client that sends single
+        // bytes has none of them looked at with all before it.
+        let length = match buffer.len() <= ALONE && buffer.ends_with(b"\r\n\r\n") {
+            true => Some(buffer.len()),
+            false => length_of_head(buffer, *seen),
+        };
+        if let Some(length) = length {
             *seen = 0;
+            let bytes = buffer.split_to(length).freeze();
+            let (head, length) = Self::parse(&bytes, limits)?;
+            if length < bytes.len() {
+                let behind = bytes.get(length..).unwrap_or_default();
+                *buffer = [behind, buffer].concat().as_slice().into();
+            }
             return Ok(Some(head));
+        }
+        if *seen == 0 && !buffer.is_empty() {
+            // What begins as something else (TLS on a plain port) is told so at once: it may never end as a head does.
+            parse_first_line(&mut httparse::Request::new(&mut []), buffer)?;
         }
         *seen = buffer.len().saturating_sub(3).max(usize::from(!buffer.is_empty()));
         match buffer.len() <= limits.bytes {
@@ -106,37 +117,30 @@ impl Head {
         }
     }
 
-    fn parse(buffer: &mut BytesMut, limits: &HeadLimits) -> Result<Option<Self>, Unreadable> {
-        let mut few = [LinePlace::default(); FEW_LINES];
-        match Line::parse(buffer, &mut [const { MaybeUninit::uninit() }; FEW_LINES], &mut few) {
-            Ok(Some(line)) => Self::take_parsed(buffer, &line, &few, limits).map(Some),
-            Ok(None) => Ok(None),
-            Err(Unreadable::TooLarge) => {
-                let mut many = vec![LinePlace::default(); limits.lines];
-                let line = Line::parse(buffer, &mut vec![MaybeUninit::uninit(); limits.lines], &mut many)?;
-                line.map(|line| Self::take_parsed(buffer, &line, &many, limits))
-                    .transpose()
-            }
-            Err(unreadable) => Err(unreadable),
-        }
-    }
-
-    fn take_parsed(
-        buffer: &mut BytesMut,
-        parsed: &Line,
-        places: &[LinePlace],
-        limits: &HeadLimits,
-    ) -> Result<Self, Unreadable> {
-        if parsed.length > limits.bytes {
+    /// The head at the front of these bytes, in which there is one, and how long it is.
+    fn parse(bytes: &Bytes, limits: &HeadLimits) -> Result<(Self, usize), Unreadable> {
+        let first = memchr::memchr(b'\n', bytes).ok_or(Unreadable::Malformed("the first line"))? + 1;
+        let line = bytes.get(..first).unwrap_or_default();
+        let mut parsed = httparse::Request::new(&mut []);
+        parse_first_line(&mut parsed, line)?;
+        let method = parsed.method.ok_or(Unreadable::Malformed("the first line"))?;
+        let method = Method::from_bytes(method.as_bytes()).map_err(|_| Unreadable::Malformed("the method"))?;
+        let target = parsed.path.ok_or(Unreadable::Malformed("the first line"))?;
+        let version = match parsed.version {
+            Some(1) => Version::HTTP_11,
+            Some(0) => Version::HTTP_10,
+            _ => return Err(Unreadable::Malformed("the first line")),
+        };
+        let lines = HeaderLines::read(bytes, first, USUAL_LINES, limits.lines).map_err(|error| match error {
+            LinesError::TooMany => Unreadable::TooLarge,
+            LinesError::Malformed(malformed) => Unreadable::Malformed(malformed.0),
+        })?;
+        if lines.end > limits.bytes {
             return Err(Unreadable::TooLarge);
         }
-        let bytes = buffer.split_to(parsed.length).freeze();
-        let headers = header_map(&bytes, places.get(..parsed.lines).unwrap_or_default());
-        let headers = headers.map_err(|malformed| Unreadable::Malformed(malformed.0))?;
-        let target = bytes.get(parsed.target.0..parsed.target.1);
-        let target = bytes.slice_ref(target.ok_or(Unreadable::Malformed("the request target"))?);
-        let version = parsed.version;
-        let fault = match (has_bare_line(&bytes), target.contains(&b'#')) {
+        let headers = lines.headers;
+        let has_bare_line = lines.has_bare_line || !line.ends_with(b"\r\n");
+        let fault = match (has_bare_line, target.contains('#')) {
             (true, _) => Err(BARE_LF),
             (_, true) => Err(FRAGMENT),
             (false, false) => Ok(()),
@@ -149,64 +153,30 @@ impl Head {
         };
         let expects_continue = version == Version::HTTP_11 && headers.contains_key(header::EXPECT);
         let accepts_trailers = says(header::TE, "trailers");
+        let target = Uri::from_maybe_shared(bytes.slice_ref(target.as_bytes()));
         let mut request = Request::new(());
-        *request.method_mut() = parsed.method.clone();
-        *request.uri_mut() = Uri::from_maybe_shared(target).map_err(|_| Unreadable::Malformed("the request target"))?;
+        *request.method_mut() = method;
+        *request.uri_mut() = target.map_err(|_| Unreadable::Malformed("the request target"))?;
         *request.version_mut() = version;
         *request.headers_mut() = headers;
-        Ok(Self {
+        let head = Self {
             request,
             length: length.unwrap_or(BodyLength::Known(0)),
             keeps_alive,
             expects_continue,
             accepts_trailers,
             fault: length.err(),
-        })
+        };
+        Ok((head, lines.end))
     }
 }
 
-/// The request line, and how much there is behind it.
-struct Line {
-    method: Method,
-    target: (usize, usize),
-    version: Version,
-    /// Header lines.
-    lines: usize,
-    /// Bytes of the whole head.
-    length: usize,
-}
-
-impl Line {
-    fn parse<'h>(
-        buffer: &'h [u8],
-        lines: &mut [MaybeUninit<httparse::Header<'h>>],
-        places: &mut [LinePlace],
-    ) -> Result<Option<Self>, Unreadable> {
-        let mut parsed = httparse::Request::new(&mut []);
-        let status = parsed
-            .parse_with_uninit_headers(buffer, lines)
-            .map_err(|error| match error {
-                httparse::Error::TooManyHeaders => Unreadable::TooLarge,
-                error => Unreadable::Malformed(crate::http1::malformed(error).0),
-            })?;
-        let httparse::Status::Complete(length) = status else {
-            return Ok(None);
-        };
-        for (place, line) in places.iter_mut().zip(parsed.headers.iter()) {
-            *place = LinePlace::of(line, buffer);
-        }
-        let method = parsed.method.unwrap_or_default();
-        let target = parsed.path.ok_or(Unreadable::Malformed("the first line"))?;
-        Ok(Some(Self {
-            method: Method::from_bytes(method.as_bytes()).map_err(|_| Unreadable::Malformed("the method"))?,
-            target: place_of(target.as_bytes(), buffer),
-            version: match parsed.version {
-                Some(1) => Version::HTTP_11,
-                _ => Version::HTTP_10,
-            },
-            lines: parsed.headers.len(),
-            length,
-        }))
+/// Parses no further than the first line.
+fn parse_first_line<'b>(request: &mut httparse::Request<'_, 'b>, bytes: &'b [u8]) -> Result<(), Unreadable> {
+    match request.parse(bytes) {
+        // There is room for no header.
+        Ok(_) | Err(httparse::Error::TooManyHeaders) => Ok(()),
+        Err(error) => Err(Unreadable::Malformed(malformed(error).0)),
     }
 }
 

@@ -7,7 +7,10 @@ use std::time::Duration;
 use http::header::USER_AGENT;
 
 use super::{Ending, Judgement, RequestRecord, ResponseRecord};
-use crate::telemetry::{line::Line, redact::Redaction};
+use crate::telemetry::{
+    line::{Line, key},
+    redact::Redaction,
+};
 
 /// Where in a line stands what is known only when the response has ended.
 #[derive(Debug, Clone, Copy, Default)]
@@ -25,7 +28,7 @@ pub(super) fn begin(line: &mut Line<'_>, redaction: &Redaction, stamp: &str, rec
         line.bare(reason.as_str());
     }
     if let Some(rule) = record.judgement.rule() {
-        line.token("rule", rule.id.as_str());
+        line.token(key!("rule"), rule.id.as_str());
     }
     match &record.client {
         Some(client) => {
@@ -39,7 +42,7 @@ pub(super) fn begin(line: &mut Line<'_>, redaction: &Redaction, stamp: &str, rec
     }
     write_request(line, redaction, record);
     let took = line.len();
-    line.word("id", &[record.id.as_bytes()]);
+    line.word(key!("id"), &[record.id.as_bytes()]);
     write_more(line, redaction, record);
     Gaps { status, took }
 }
@@ -64,28 +67,28 @@ fn write_request(line: &mut Line<'_>, redaction: &Redaction, record: &RequestRec
 fn write_more(line: &mut Line<'_>, redaction: &Redaction, record: &RequestRecord<'_>) {
     let sent = record.original.split('?').next();
     if let Some(path) = record.path.filter(|path| Some(*path) != sent) {
-        line.text("path", redaction.path(path.as_bytes()));
+        line.text(key!("path"), redaction.path(path.as_bytes()));
     }
     let source = record.source.0.ip().to_canonical();
     if record.client.is_some_and(|client| client.ip.addr() != source) {
-        line.address("source", source);
+        line.address(key!("source"), source);
     }
     if let Some(asn) = record.client.map(|client| client.geo.asn).filter(|asn| *asn != 0) {
-        line.number("asn", asn);
+        line.number(key!("asn"), asn);
     }
     if let Some(note) = record.judgement.rule().and_then(|rule| rule.note.as_ref()) {
-        line.text("note", note);
+        line.text(key!("note"), note);
     }
     match record.judgement {
         Judgement::Decided { decision, .. } => {
             let deciding = record.judgement.rule().map(|rule| rule.id.as_str());
             let ids = decision.matched.iter().map(|rule| rule.id.as_str());
-            line.tokens("also", ids.filter(|id| Some(*id) != deciding));
-            line.tokens("shadow", decision.shadow.iter().map(|rule| rule.id.as_str()));
+            line.tokens(key!("also"), ids.filter(|id| Some(*id) != deciding));
+            line.tokens(key!("shadow"), decision.shadow.iter().map(|rule| rule.id.as_str()));
         }
         Judgement::Rejected {
             detail: Some(detail), ..
-        } => line.text("detail", detail),
+        } => line.text(key!("detail"), detail),
         Judgement::Rejected { detail: None, .. } | Judgement::Answered => {}
     }
 }
@@ -95,13 +98,13 @@ pub(super) fn end(line: &mut Line<'_>, gaps: Gaps, response: &ResponseRecord<'_>
     line.insert(gaps.took, |line| {
         line.bare(milliseconds(took));
         if let Some(upstream) = &response.upstream {
-            line.word("upstream", &[upstream.name.as_bytes()]);
+            line.word(key!("upstream"), &[upstream.name.as_bytes()]);
             if let Some(took) = upstream.took {
                 line.bare(milliseconds(took));
             }
         }
         if response.ending != Ending::Complete {
-            line.token("ending", response.ending.as_str());
+            line.token(key!("ending"), response.ending.as_str());
         }
     });
     line.insert(gaps.status, |line| {

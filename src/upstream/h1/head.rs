@@ -1,21 +1,22 @@
 //! Heads: the request's as it is written, the response's as it is read.
 
-use std::mem::MaybeUninit;
-
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version,
     header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE},
 };
 
 use super::WireError;
-use crate::http1::{LinePlace, Malformed, header_map, length_of_head, malformed, push_line};
+use crate::http1::{HeaderLines, LinesError, Malformed, length_of_head, malformed, push_line};
 
 /// The largest response head: an origin cannot make the gateway hold more.
 const HEAD_BYTES: usize = 128 * 1024;
 
 /// How a response begins.
 const PROTOCOL: &[u8] = b"HTTP/1.";
+
+/// Header lines for which there is room at once: those of an ordinary response, and what is added on the way.
+const USUAL_LINES: usize = 12;
 
 /// The most header lines of a response.
 const HEADER_LINES: usize = 128;
@@ -145,11 +146,13 @@ impl ResponseHead {
         if buffer.get(..begins) != PROTOCOL.get(..begins) {
             return Err(Malformed("another protocol or version").into());
         }
-        // Most heads come at once.
-        let may_be_whole = *seen == 0 || length_of_head(buffer, *seen).is_some();
-        if may_be_whole && let Some(head) = Self::parse(buffer)? {
+        if let Some(length) = length_of_head(buffer, *seen) {
             *seen = 0;
-            return Ok(Some(head));
+            return Self::parse(&buffer.split_to(length).freeze()).map(Some);
+        }
+        if *seen == 0 {
+            // What is no head is told so at once.
+            parse_first_line(&mut httparse::Response::new(&mut []), buffer)?;
         }
         // The last line end may be the empty line's first half.
         *seen = buffer.len().saturating_sub(3).max(1);
@@ -159,30 +162,33 @@ impl ResponseHead {
         }
     }
 
-    fn parse(buffer: &mut BytesMut) -> Result<Option<Self>, WireError> {
-        let mut lines = [const { MaybeUninit::uninit() }; HEADER_LINES];
+    fn parse(bytes: &Bytes) -> Result<Self, WireError> {
+        let first = memchr::memchr(b'\n', bytes).ok_or(Malformed("the status line"))? + 1;
         let mut response = httparse::Response::new(&mut []);
-        let parser = httparse::ParserConfig::default();
-        let parsed = parser.parse_response_with_uninit_headers(&mut response, buffer, &mut lines);
-        let httparse::Status::Complete(length) = parsed.map_err(malformed)? else {
-            return Ok(None);
-        };
+        parse_first_line(&mut response, bytes.get(..first).unwrap_or_default())?;
         let status = response.code.and_then(|code| StatusCode::from_u16(code).ok());
         let version = match response.version {
             Some(1) => Version::HTTP_11,
             Some(0) => Version::HTTP_10,
             _ => return Err(Malformed("another version of HTTP").into()),
         };
-        let mut places = [LinePlace::default(); HEADER_LINES];
-        let places = places.get_mut(..response.headers.len()).unwrap_or_default();
-        for (place, line) in places.iter_mut().zip(response.headers.iter()) {
-            *place = LinePlace::of(line, buffer);
-        }
-        let bytes = buffer.split_to(length).freeze();
-        Ok(Some(Self {
+        let lines = HeaderLines::read(bytes, first, USUAL_LINES, HEADER_LINES).map_err(|error| match error {
+            LinesError::TooMany => Malformed("too many header lines"),
+            LinesError::Malformed(malformed) => malformed,
+        })?;
+        Ok(Self {
             status: status.ok_or(Malformed("the status line"))?,
             version,
-            headers: header_map(&bytes, places)?,
-        }))
+            headers: lines.headers,
+        })
+    }
+}
+
+/// Parses no further than the first line.
+fn parse_first_line<'b>(response: &mut httparse::Response<'_, 'b>, bytes: &'b [u8]) -> Result<(), Malformed> {
+    match response.parse(bytes) {
+        // There is room for no header.
+        Ok(_) | Err(httparse::Error::TooManyHeaders) => Ok(()),
+        Err(error) => Err(malformed(error)),
     }
 }
