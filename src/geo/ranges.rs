@@ -1,36 +1,29 @@
-//! A value for every address, as sorted starts of ranges: one binary search finds it.
+//! A value for every address, as sorted starts of ranges: one search finds it.
 
 use std::net::IpAddr;
+
+use crate::policy::sorted::{Key, SortedKeys};
 
 /// A value for every address; `V::default()` where nobody said anything.
 #[derive(Debug)]
 pub(super) struct RangeTable<V> {
     v4: Steps<u32, V>,
     v6: Steps<u128, V>,
-    /// For every upper half of an IPv4 address, how many starts lie below it: the binary search begins in a span of a
-    /// few entries instead of hundreds of thousands.
-    halves: Box<[u32]>,
 }
 
 impl<V: Copy + PartialEq + Default> RangeTable<V> {
     /// The value of an address. IPv4-mapped addresses are not looked through: the caller has made them canonical.
     pub(super) fn at(&self, address: IpAddr) -> V {
         match address {
-            IpAddr::V4(v4) => self.at_v4(v4.to_bits()),
-            IpAddr::V6(v6) => self.v6.at(v6.to_bits(), 0, self.v6.starts.len()),
+            IpAddr::V4(v4) => self.v4.at(v4.to_bits()),
+            IpAddr::V6(v6) => self.v6.at(v6.to_bits()),
         }
-    }
-
-    fn at_v4(&self, address: u32) -> V {
-        let half = (address >> 16) as usize;
-        let bound = |half: usize| self.halves.get(half).map_or(self.v4.starts.len(), |at| *at as usize);
-        self.v4.at(address, bound(half), bound(half + 1))
     }
 
     /// How many ranges there are.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.v4.starts.len() + self.v6.starts.len()
+        self.v4.values.len() + self.v6.values.len()
     }
 
     /// Every value of some range; the same value may come several times.
@@ -39,23 +32,20 @@ impl<V: Copy + PartialEq + Default> RangeTable<V> {
     }
 }
 
-/// `values[i]` holds from `starts[i]` to before `starts[i + 1]`.
+/// `values[i]` holds from the start at `i` to before the next.
 #[derive(Debug)]
 struct Steps<A, V> {
-    starts: Vec<A>,
-    values: Vec<V>,
+    starts: SortedKeys<A>,
+    values: Box<[V]>,
 }
 
-impl<A: Copy + Ord, V: Copy + Default> Steps<A, V> {
-    /// The value at `address`, when the last start not above it is known to be just before `low`, or before `high`.
-    fn at(&self, address: A, low: usize, high: usize) -> V {
-        let span = self.starts.get(low..high).unwrap_or_default();
-        let after = low + span.partition_point(|start| *start <= address);
-        after
-            .checked_sub(1)
-            .and_then(|last| self.values.get(last))
-            .copied()
-            .unwrap_or_default()
+impl<A: Key, V: Copy + Default> Steps<A, V> {
+    fn at(&self, address: A) -> V {
+        let value = self
+            .starts
+            .last_at_or_below(address)
+            .and_then(|last| self.values.get(last));
+        value.copied().unwrap_or_default()
     }
 }
 
@@ -88,20 +78,15 @@ impl<V: Copy + PartialEq + Default> Spans<V> {
 
     /// The table.
     pub(super) fn finish(self) -> RangeTable<V> {
-        let v4 = self.v4.finish();
-        let halves = (0..=u32::from(u16::MAX))
-            .map(|half| v4.starts.partition_point(|start| *start < half << 16) as u32)
-            .collect();
         RangeTable {
-            v4,
+            v4: self.v4.finish(),
             v6: self.v6.finish(),
-            halves,
         }
     }
 }
 
 /// An address as a number that has a successor, except the last.
-trait Address: Copy + Ord {
+trait Address: Key {
     const FIRST: Self;
     fn next(self) -> Option<Self>;
 }
@@ -122,7 +107,8 @@ impl Address for u128 {
 
 #[derive(Debug)]
 struct Growing<A, V> {
-    steps: Steps<A, V>,
+    starts: Vec<A>,
+    values: Vec<V>,
     /// The first address not yet covered; `None` when all are.
     open: Option<A>,
 }
@@ -130,10 +116,8 @@ struct Growing<A, V> {
 impl<A: Address, V: Copy + PartialEq + Default> Growing<A, V> {
     fn new() -> Self {
         Self {
-            steps: Steps {
-                starts: Vec::new(),
-                values: Vec::new(),
-            },
+            starts: Vec::new(),
+            values: Vec::new(),
             open: Some(A::FIRST),
         }
     }
@@ -152,9 +136,9 @@ impl<A: Address, V: Copy + PartialEq + Default> Growing<A, V> {
 
     /// Neighbours of one value become one range.
     fn step(&mut self, start: A, value: V) {
-        if self.steps.values.last() != Some(&value) {
-            self.steps.starts.push(start);
-            self.steps.values.push(value);
+        if self.values.last() != Some(&value) {
+            self.starts.push(start);
+            self.values.push(value);
         }
     }
 
@@ -162,9 +146,10 @@ impl<A: Address, V: Copy + PartialEq + Default> Growing<A, V> {
         if let Some(open) = self.open {
             self.step(open, V::default());
         }
-        self.steps.starts.shrink_to_fit();
-        self.steps.values.shrink_to_fit();
-        self.steps
+        Steps {
+            starts: SortedKeys::new(self.starts.into_boxed_slice()),
+            values: self.values.into_boxed_slice(),
+        }
     }
 }
 

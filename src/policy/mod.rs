@@ -27,7 +27,7 @@ pub mod policy;
 pub mod rule;
 pub mod rules;
 pub mod site;
-mod sorted;
+pub(crate) mod sorted;
 mod strings;
 pub mod table;
 pub mod testing;

@@ -12,21 +12,21 @@
 
 /// Ascending numbers, each once, that are searched on every request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SortedKeys<K> {
+pub(crate) struct SortedKeys<K> {
     keys: Box<[K]>,
     index: Index<K>,
 }
 
 impl<K: Key> SortedKeys<K> {
     /// Makes the index. The keys must ascend; where two are equal there is no index, only a slower search.
-    pub(super) fn new(keys: Box<[K]>) -> Self {
+    pub(crate) fn new(keys: Box<[K]>) -> Self {
         let index = Index::of(&keys).unwrap_or_default();
         Self { keys, index }
     }
 
     /// Where the last key stands that is not above `x`. `None`: all are above it.
     #[inline]
-    pub(super) fn last_at_or_below(&self, x: K) -> Option<usize> {
+    pub(crate) fn last_at_or_below(&self, x: K) -> Option<usize> {
         let from = match self.index.first_candidate(x) {
             Some(from) => from,
             None => self.keys.partition_point(|key| *key <= x).saturating_sub(1),
@@ -41,12 +41,12 @@ impl<K: Key> SortedKeys<K> {
     }
 
     /// The keys.
-    pub(super) fn keys(&self) -> &[K] {
+    pub(crate) fn keys(&self) -> &[K] {
         &self.keys
     }
 
     /// How many bytes it takes, the index included.
-    pub(super) fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         size_of_val(&*self.keys) + size_of_val(&*self.index.directories) + size_of_val(&*self.index.slots)
     }
 }
@@ -63,7 +63,7 @@ fn not_above<K: Key>(keys: &[K], x: K) -> usize {
 }
 
 /// A number that an address, or a part of one, is.
-pub(super) trait Key: Copy + Ord {
+pub(crate) trait Key: Copy + Ord {
     /// How many keys are compared at the end of a search: about two lines of the cache.
     const WINDOW: usize;
 

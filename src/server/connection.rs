@@ -177,7 +177,7 @@ fn agreed(session: &rustls::ServerConnection) -> (TlsFacts, HttpKind, bool) {
 }
 
 /// A connection whose source is known.
-struct Connection<G> {
+struct Connection<G: Gate> {
     worker: Rc<Worker<G>>,
     listener: Rc<AcceptingListener>,
     peer: Peer,

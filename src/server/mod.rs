@@ -11,6 +11,7 @@ mod listen;
 mod proxy;
 mod rate;
 mod service;
+mod slots;
 mod stream;
 mod tls_stream;
 mod turns;

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::{
     activity::{Activity, HttpKind, InFlight},
     rate::{StreamExecutor, StreamPace},
+    slots::UnderWay,
     worker::Worker,
 };
 use crate::gateway::{
@@ -55,8 +56,7 @@ impl Gate for Gateway {
 }
 
 /// What the requests of one connection share.
-#[derive(Debug)]
-pub(super) struct ConnectionService<G> {
+pub(super) struct ConnectionService<G: Gate> {
     pub(super) worker: Rc<Worker<G>>,
     pub(super) facts: Arc<ConnectionFacts>,
     pub(super) activity: Arc<Activity>,
@@ -68,46 +68,20 @@ pub(super) struct ConnectionService<G> {
 
 impl<G: Gate> ConnectionService<G> {
     /// Has a request answered.
-    pub(super) fn call(
-        self: &Rc<Self>,
-        request: Request<RequestBody>,
-    ) -> impl Future<Output = Result<Response<AnswerBody<G::Body>>, Close>> + use<G> {
-        let service = Rc::clone(self);
-        let mut in_flight = self.activity.request();
-        let stream = self.stream_pace();
-        async move {
-            let mut response = match service.health(&request) {
-                Some(answer) => answer.map(Answer::Own),
-                None => match service.ask(request).await {
-                    Ok(answer) => answer.map(Answer::Gate),
-                    Err(close) => {
-                        in_flight.answered();
-                        return Err(close);
-                    }
-                },
-            };
-            service.close_after(&mut response);
-            if response.body().is_end_stream() {
-                in_flight.answered();
-            }
-            Ok(response.map(|answer| AnswerBody {
-                answer,
-                rest: Bytes::new(),
-                kind: service.kind,
-                stream,
-                in_flight,
-            }))
-        }
+    pub(super) fn call(self: &Rc<Self>, request: Request<RequestBody>) -> UnderWay<Asked<G>, Answered<G>> {
+        let asked = Asked {
+            service: Rc::clone(self),
+            request,
+            in_flight: self.activity.request(),
+            stream: self.stream_pace(),
+        };
+        self.worker.slots.ask(asked, Asked::answer)
     }
 
     /// What hyper calls for each request of an HTTP/2 connection.
-    pub(super) fn call_http2(
-        self: &Rc<Self>,
-        request: Request<Incoming>,
-    ) -> impl Future<Output = Result<Response<AnswerBody<G::Body>>, Close>> + use<G> {
+    pub(super) fn call_http2(self: &Rc<Self>, request: Request<Incoming>) -> UnderWay<Asked<G>, Answered<G>> {
         let unread = Arc::clone(&self.activity.unread);
-        // On the heap: it is thousands of bytes, and hyper moves a stream several times.
-        Box::pin(self.call(request.map(|body| RequestBody::new(body, self.pace, unread))))
+        self.call(request.map(|body| RequestBody::new(body, self.pace, unread)))
     }
 
     async fn ask(&self, request: Request<RequestBody>) -> Result<Response<G::Body>, Close> {
@@ -162,6 +136,49 @@ impl<G: Gate> ConnectionService<G> {
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
+    }
+}
+
+/// A request, counted as under way.
+pub(super) struct Asked<G: Gate> {
+    service: Rc<ConnectionService<G>>,
+    request: Request<RequestBody>,
+    in_flight: InFlight,
+    stream: Option<Rc<StreamPace>>,
+}
+
+/// What it gets.
+pub(super) type Answered<G> = Result<Response<AnswerBody<<G as Gate>::Body>>, Close>;
+
+impl<G: Gate> Asked<G> {
+    async fn answer(self) -> Answered<G> {
+        let Self {
+            service,
+            request,
+            mut in_flight,
+            stream,
+        } = self;
+        let mut response = match service.health(&request) {
+            Some(answer) => answer.map(Answer::Own),
+            None => match service.ask(request).await {
+                Ok(answer) => answer.map(Answer::Gate),
+                Err(close) => {
+                    in_flight.answered();
+                    return Err(close);
+                }
+            },
+        };
+        service.close_after(&mut response);
+        if response.body().is_end_stream() {
+            in_flight.answered();
+        }
+        Ok(response.map(|answer| AnswerBody {
+            answer,
+            rest: Bytes::new(),
+            kind: service.kind,
+            stream,
+            in_flight,
+        }))
     }
 }
 

@@ -21,9 +21,10 @@ use tokio::{
 use super::{
     caps::{ClientPermit, ConnectionCaps, OverCap, TotalPermit},
     connection,
-    h1::{Buffers, Slots},
+    h1::Buffers,
     listen::BACKLOG,
-    service::Gate,
+    service::{Answered, Asked, Gate},
+    slots::Slots,
     turns::HandshakeTurns,
 };
 use crate::{
@@ -164,7 +165,7 @@ pub(super) struct WorkerListener {
 }
 
 /// A worker as its connections see it.
-pub(super) struct Worker<G> {
+pub(super) struct Worker<G: Gate> {
     pub(super) gate: G,
     pub(super) shared: Arc<Shared>,
     phase: Cell<Phase>,
@@ -176,12 +177,12 @@ pub(super) struct Worker<G> {
     /// What HTTP/1 connections read their heads into.
     pub(super) scratch: Rc<Scratch>,
     /// Room for their requests under way.
-    pub(super) slots: Slots,
+    pub(super) slots: Rc<Slots<Asked<G>, Answered<G>>>,
     pub(super) buffers: Buffers,
     pub(super) dates: Dates,
 }
 
-impl<G> std::fmt::Debug for Worker<G> {
+impl<G: Gate> std::fmt::Debug for Worker<G> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Worker")
             .field("phase", &self.phase)
@@ -230,7 +231,7 @@ impl<G: Gate> Worker<G> {
             turns: HandshakeTurns::new(),
             open: Arc::default(),
             scratch: Rc::default(),
-            slots: Slots::default(),
+            slots: Rc::default(),
             buffers: Buffers::default(),
             dates: Dates::default(),
         })

@@ -8,9 +8,9 @@
 
 mod answer;
 mod body;
+mod buffers;
 mod head;
 mod io;
-mod slots;
 
 use std::{
     cell::{Cell, RefCell},
@@ -25,7 +25,7 @@ use std::{
 use http::{Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub(super) use self::slots::{Buffers, Slots};
+pub(super) use self::buffers::Buffers;
 use self::{
     answer::Answering,
     body::ClientBody,
@@ -101,7 +101,7 @@ where
     }
 }
 
-struct Serving<G, S> {
+struct Serving<G: Gate, S> {
     io: Rc<RefCell<Io<S>>>,
     service: Rc<ConnectionService<G>>,
     limits: HeadLimits,
@@ -194,12 +194,8 @@ impl<G: Gate, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Serving<G, S> 
             }
             false => (None, body),
         };
-        let mut call = self
-            .service
-            .worker
-            .slots
-            .hold(self.service.call(request.map(|()| body)));
-        let answered = poll_fn(|cx| match call.poll(cx) {
+        let mut call = self.service.call(request.map(|()| body));
+        let answered = poll_fn(|cx| match Pin::new(&mut call).poll(cx) {
             Poll::Ready(answered) => Poll::Ready(Some(answered)),
             Poll::Pending => self.poll_gone(cx).map(|()| None),
         });
