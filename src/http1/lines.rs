@@ -68,22 +68,26 @@ impl HeaderLines {
             let colon = memchr::memchr(b':', line).ok_or(MALFORMED)?;
             let (name, value) = line.split_at(colon);
             let name = names::header_name(name).ok_or(MALFORMED)?;
-            let value = bytes.slice_ref(trimmed(value.get(1..).unwrap_or_default()));
+            let (value, blanks) = trimmed(value.get(1..).unwrap_or_default());
+            let place = begin + colon + 1 + blanks;
+            let value = bytes.slice(place..place + value.len());
             headers.append(name, HeaderValue::from_maybe_shared(value).map_err(|_| MALFORMED)?);
             begin += end + 1;
         }
     }
 }
 
-/// Without the blanks around it (RFC 9110 §5.6.3).
-fn trimmed(mut value: &[u8]) -> &[u8] {
+/// A value without the blanks around it (RFC 9110 §5.6.3), and how many stood before.
+fn trimmed(mut value: &[u8]) -> (&[u8], usize) {
+    let mut before = 0;
     while let [b' ' | b'\t', rest @ ..] = value {
         value = rest;
+        before += 1;
     }
     while let [rest @ .., b' ' | b'\t'] = value {
         value = rest;
     }
-    value
+    (value, before)
 }
 
 /// Appends a header line.

@@ -54,9 +54,14 @@ pub fn choose<const N: usize>(headers: &HeaderMap, offers: [MediaType; N]) -> Op
         .get_all(header::ACCEPT)
         .iter()
         .flat_map(|line| Split::new(line.as_bytes(), b','))
-        .filter_map(Range::parse);
+        .map(<[u8]>::trim_ascii);
     let mut listed = 0_usize;
     for range in ranges {
+        // What none of ours is says only that something is listed.
+        if listed > 0 && !matches!(range.first(), Some(b'*' | b'a' | b'A' | b't' | b'T')) {
+            continue;
+        }
+        let Some(range) = Range::parse(range) else { continue };
         for (offer, best) in offers.iter().zip(&mut best) {
             if let Some(rank) = range.rank(*offer)
                 && best.is_none_or(|best| rank > best.rank)

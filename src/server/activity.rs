@@ -83,11 +83,13 @@ impl Activity {
         }
     }
 
-    /// A request's head is complete; the guard lives as long as its response.
-    pub(super) fn request(self: &Arc<Self>) -> InFlight {
+    /// A request's head is complete; the guard lives as long as its response. Its time is taken only where it `is_timed`.
+    pub(super) fn request(self: &Arc<Self>, is_timed: bool) -> InFlight {
         add(&self.in_flight, 1);
         self.had_request.store(true, Ordering::Relaxed);
-        self.requested.store(self.now(), Ordering::Relaxed);
+        if is_timed {
+            self.requested.store(self.now(), Ordering::Relaxed);
+        }
         self.head_since.store(0, Ordering::Relaxed);
         InFlight {
             activity: Arc::clone(self),
@@ -101,7 +103,7 @@ impl Activity {
         self.kind() == HttpKind::Http2 && abandoned > H2_ABANDONED && abandoned > self.answered.load(Ordering::Relaxed)
     }
 
-    /// When the last request's head was complete.
+    /// When the last timed request's head was complete.
     pub(super) fn requested(&self) -> Option<Instant> {
         let had_request = self.had_request.load(Ordering::Relaxed);
         had_request.then(|| self.epoch + Duration::from_millis(self.requested.load(Ordering::Relaxed)))

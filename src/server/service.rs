@@ -72,7 +72,7 @@ impl<G: Gate> ConnectionService<G> {
         let asked = Asked {
             service: Rc::clone(self),
             request,
-            in_flight: self.activity.request(),
+            in_flight: self.activity.request(self.total.is_some()),
             stream: self.stream_pace(),
         };
         self.worker.slots.ask(asked, Asked::answer)
@@ -285,7 +285,7 @@ mod tests {
             rest: Bytes::new(),
             kind,
             stream: None,
-            in_flight: Activity::new().request(),
+            in_flight: Activity::new().request(false),
         }
     }
 

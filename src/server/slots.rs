@@ -12,7 +12,7 @@ use std::{
 };
 
 /// Slots that are kept for the next requests; more of them come and go.
-const KEPT: usize = 128;
+const KEPT: usize = 256;
 
 /// A worker's slots, for questions `Q` whose answers are `A`.
 pub(super) struct Slots<Q, A>(RefCell<Vec<Slot<Q, A>>>);

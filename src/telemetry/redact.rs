@@ -109,8 +109,12 @@ impl Redaction {
     fn is_listed(&self, name: &[u8]) -> bool {
         // Nearly all names mean what they say, and have a length that no listed one has.
         let is_literal = !name.iter().any(|b| matches!(b, 0..=b' ' | b'%' | b'+' | b'[' | b']'));
-        if is_literal && self.lengths >> (name.len() % 64) & 1 == 0 {
-            return false;
+        if is_literal {
+            return self.lengths >> (name.len() % 64) & 1 != 0
+                && self
+                    .names
+                    .iter()
+                    .any(|listed| listed.as_bytes().eq_ignore_ascii_case(name));
         }
         let spaced: Cow<'_, [u8]> = match name.contains(&b'+') {
             false => Cow::Borrowed(name),

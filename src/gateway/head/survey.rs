@@ -45,6 +45,13 @@ impl Survey {
             let name = name.as_str();
             survey.bytes += name.len() + value.len() + 4;
             survey.set(Mark::OddName, is_odd(name));
+            // All that follows begins with one of these, and few others do.
+            if !matches!(
+                name.as_bytes().first(),
+                Some(b'c' | b'e' | b'h' | b'k' | b'p' | b't' | b'u')
+            ) {
+                continue;
+            }
             survey.set(Mark::HopByHop, is_hop_by_hop(name));
             match name {
                 "content-length" | "transfer-encoding" => survey.set(Mark::Framing, true),
@@ -80,4 +87,51 @@ pub(in crate::gateway) fn is_odd(name: &str) -> bool {
         odd
     };
     name.bytes().any(|byte| ODD[usize::from(byte)])
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn survey(names: &[&'static str]) -> Survey {
+        let line = |name: &&'static str| (HeaderName::from_static(name), HeaderValue::from_static("1"));
+        let mut headers = HeaderMap::new();
+        for (name, value) in names.iter().map(line) {
+            headers.append(name, value);
+        }
+        Survey::of(&headers)
+    }
+
+    #[test]
+    fn every_line_that_matters_is_marked() {
+        for (name, mark) in [
+            ("content-length", Mark::Framing),
+            ("transfer-encoding", Mark::Framing),
+            ("expect", Mark::Expect),
+            ("upgrade", Mark::Upgrade),
+            ("te", Mark::Te),
+            ("x_y", Mark::OddName),
+            ("a.b", Mark::OddName),
+        ] {
+            assert!(survey(&["accept", name, "via"]).has(mark), "{name}");
+            assert!(!survey(&["accept", "via", "x-y"]).has(mark), "{name}");
+        }
+        for name in [
+            "connection",
+            "http2-settings",
+            "keep-alive",
+            "proxy-authenticate",
+            "proxy-authorization",
+            "proxy-connection",
+            "te",
+            "transfer-encoding",
+            "upgrade",
+        ] {
+            assert!(is_hop_by_hop(name) && survey(&[name]).has(Mark::HopByHop), "{name}");
+        }
+        assert!(survey(&["cookie", "cookie"]).has(Mark::Cookies) && !survey(&["cookie"]).has(Mark::Cookies));
+        assert_eq!(survey(&["a", "b"]).bytes, 2 * "a: 1\r\n".len());
+    }
 }
