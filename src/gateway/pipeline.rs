@@ -132,7 +132,10 @@ impl Gateway {
                 .unwrap_or(b'0')
         };
         let digits: [u8; 32] = std::array::from_fn(digit);
-        HeaderValue::from_bytes(&digits).unwrap_or_else(|_| HeaderValue::from_static("-"))
+        let mut id = HeaderValue::from_bytes(&digits).unwrap_or_else(|_| HeaderValue::from_static("-"));
+        // It never comes again: HTTP/2's table of headers is not to make room for it.
+        id.set_sensitive(true);
+        id
     }
 
     /// Refuses what no rule was asked about.
