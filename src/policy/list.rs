@@ -152,6 +152,14 @@ impl List {
         }
     }
 
+    /// The numbers of a list of autonomous systems, sorted; `None` for any other kind.
+    pub fn systems(&self) -> Option<impl Iterator<Item = u32>> {
+        match &self.contents {
+            Contents::Asn(numbers) => Some(numbers.keys().iter().copied()),
+            Contents::Ip(_) | Contents::Country(_) | Contents::String(_) => None,
+        }
+    }
+
     /// The strings of a list of strings, sorted; none for any other kind.
     pub fn strings(&self) -> impl Iterator<Item = &[u8]> {
         let strings = match &self.contents {

@@ -13,6 +13,7 @@ pub mod fault;
 pub mod format;
 mod ip_set;
 pub mod lang;
+pub mod lint;
 pub mod list;
 mod literal_scan;
 pub mod network;

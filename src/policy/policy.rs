@@ -30,6 +30,7 @@ pub struct Policy {
     pub(super) plan: Plan,
     lists: Lists,
     header_reads: HeaderReads,
+    pub(super) sources: Box<[Arc<Source>]>,
 }
 
 /// The headers that enabled rules look at.
@@ -107,7 +108,9 @@ impl Policy {
         }
         files.into_iter().for_each(|file| file.finish(faults));
         unique_ids(&entries, faults);
-        Self::ordered(entries, lists, faults)
+        let policy = Self::ordered(entries, lists, faults)?;
+        let sources = sources.into();
+        Some(Self { sources, ..policy })
     }
 
     /// Puts the rules in the order in which they are asked: by phase, then as written.
@@ -138,6 +141,7 @@ impl Policy {
             plan,
             lists,
             header_reads,
+            sources: Box::default(),
         })
     }
 

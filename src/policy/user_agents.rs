@@ -125,6 +125,13 @@ pub struct Agent {
 }
 
 impl Agent {
+    /// The entries of the shipped data file, read once: a constant, not state.
+    pub fn all() -> &'static [Self] {
+        static ALL: LazyLock<Vec<Agent>> =
+            LazyLock::new(|| Agent::shipped().expect("a test reads the shipped catalogue"));
+        &ALL
+    }
+
     /// The entries of the shipped data file, in its order.
     ///
     /// # Errors

@@ -4,14 +4,15 @@ use proptest::prelude::*;
 
 use portcullis::policy::{
     decision::{Decision, Reason, Verdict},
+    fault::{Faults, Source},
     lang::GeoKnown,
     phases::Scratch,
-    policy::Policy,
+    policy::{Policy, PolicyEnvironment},
     rule::{Action, Mode},
     testing::Request,
 };
 
-use crate::support::{TextFiles, any_site, compile};
+use crate::support::{NOW, TextFiles, any_site, compile};
 
 /// Few addresses, paths and agents, so that random rules and random requests meet.
 const ADDRESSES: [&str; 4] = ["192.0.2.1", "192.0.2.2", "198.51.100.1", "2001:db8::1"];
@@ -118,6 +119,24 @@ fn policy(rules: &[String]) -> Policy {
     policy.unwrap_or_else(|| panic!("{}\n{text}", faults.join("\n")))
 }
 
+/// The policy of several files, in this order.
+fn policy_of_files(files: &[(&str, String)]) -> Policy {
+    let sources: Vec<_> = files
+        .iter()
+        .map(|(name, text)| Source::new(*name, format!("may_be_empty = true\n{text}")))
+        .collect();
+    let environment = PolicyEnvironment {
+        sites: &[any_site()],
+        geo: GeoKnown::ALL,
+        files: &TextFiles::default(),
+        previous: None,
+        now: NOW,
+    };
+    let mut faults = Faults::new();
+    let policy = Policy::compile(&sources, &environment, &mut faults);
+    policy.unwrap_or_else(|| panic!("{:?}", faults.into_sorted()))
+}
+
 /// The verdict, deciding rule and cause.
 fn told(decision: &Decision<'_>) -> (bool, Option<Reason>, Option<String>) {
     match &decision.verdict {
@@ -145,6 +164,14 @@ proptest! {
     }
 
     #[test]
+    fn compiled_and_interpreted_rules_decide_alike(rules in rules(), request in request()) {
+        let policy = policy(&rules);
+        let facts = request.facts();
+        let compiled = told(&policy.decide(&facts, &mut Scratch::new()));
+        prop_assert_eq!(told(&policy.interpret(&facts, &mut Scratch::new())), compiled);
+    }
+
+    #[test]
     fn an_allowed_address_is_blocked_by_a_lockdown_or_by_nothing(
         rules in rules(), request in request(), allowed in prop::sample::subsequence(ADDRESSES.to_vec(), 4),
     ) {
@@ -152,6 +179,79 @@ proptest! {
         rules.push(format!("[[ip_access]]\nid = \"vip\"\naction = \"allow\"\nip = {allowed:?}\n"));
         let (_, reason, _) = decide(&rules, &request);
         prop_assert!(matches!(reason, None | Some(Reason::Lockdown)), "{reason:?}");
+    }
+
+    #[test]
+    fn an_allowed_system_or_place_is_blocked_by_none_of_its_tier_or_of_broader_ones(
+        rules in rules(), request in request(), by_system: bool, at in 0..10_usize,
+    ) {
+        let (allow, ended) = if by_system {
+            (format!("[[ip_access]]\nid = \"vip\"\naction = \"allow\"\nasn = {SYSTEMS:?}\n"), vec![Reason::AsnBlocked, Reason::CountryBlocked])
+        } else {
+            (format!("[[geo]]\nid = \"vip\"\naction = \"allow\"\ncountry = {COUNTRIES:?}\n"), vec![Reason::CountryBlocked])
+        };
+        let before = decide(&rules, &request);
+        let mut with = rules;
+        with.insert(at.min(with.len()), allow);
+        let (allowed, reason, rule) = decide(&with, &request);
+        prop_assert!(!reason.is_some_and(|reason| ended.contains(&reason)), "{reason:?}");
+        // It ends these blocks and the default, and nothing else.
+        let is_ended = before.1.is_some_and(|reason| ended.contains(&reason) || reason == Reason::Default);
+        prop_assert!(is_ended || before.0 || (allowed, reason, rule) == before, "{before:?}");
+    }
+
+    #[test]
+    fn an_allow_opens_nothing_that_a_lockdown_refused(
+        rules in rules(), request in request(), extra in allow(), at in 0..10_usize,
+    ) {
+        let before = decide(&rules, &request);
+        let mut with = rules;
+        with.insert(at.min(with.len()), format!("{extra}\nid = \"extra\"\n"));
+        let (allowed, _, _) = decide(&with, &request);
+        prop_assert!(before.1 != Some(Reason::Lockdown) || !allowed);
+    }
+
+    #[test]
+    fn a_skip_opens_nothing_but_what_it_names(
+        rules in rules(), request in request(), target in 0..10_usize, by_phase in prop::option::of(0..3_usize),
+    ) {
+        const PHASES: [(&str, Reason); 3] = [
+            ("lockdown", Reason::Lockdown), ("user_agent", Reason::UserAgent), ("hotlink", Reason::Hotlink),
+        ];
+        let before = decide(&rules, &request);
+        let later = |table: &String| !table.starts_with("[[ip_access]]") && !table.starts_with("[[geo]]");
+        let (skipped, is_named) = match by_phase {
+            Some(phase) => (PHASES[phase].0.to_owned(), before.1 == Some(PHASES[phase].1)),
+            None => {
+                prop_assume!(rules.get(target).is_some_and(later));
+                let id = format!("r{target}");
+                (id.clone(), before.2 == Some(id))
+            }
+        };
+        let mut with = vec![format!("[[rule]]\nid = \"extra\"\naction = \"skip\"\nskip = [{skipped:?}]\nexpression = 'true'\n")];
+        with.extend(rules);
+        let (allowed, _, _) = decide(&with, &request);
+        prop_assert!(before.0 || is_named || !allowed, "{before:?}");
+    }
+
+    #[test]
+    fn the_names_of_files_decide_nothing_but_the_order_of_rules(
+        rules in rules(), request in request(), places in prop::collection::vec(any::<bool>(), 10),
+    ) {
+        // All of `[[rule]]` stays together; the other tables go into either file.
+        let is_first = |(table, place): (&String, &bool)| table.starts_with("[[rule]]") || *place;
+        let placed = || rules.iter().zip(&places);
+        let text = |first: bool| -> String {
+            placed().filter(|pair| is_first(*pair) == first).map(|(table, _)| format!("{table}\n")).collect()
+        };
+        let verdict = |order: [(&str, String); 2]| {
+            let policy = policy_of_files(&order);
+            let (allowed, reason, _) = told(&policy.decide(&request.facts(), &mut Scratch::new()));
+            (allowed, reason)
+        };
+        let one = verdict([("10.toml", text(true)), ("20.toml", text(false))]);
+        let other = verdict([("10.toml", text(false)), ("20.toml", text(true))]);
+        prop_assert_eq!(one, other);
     }
 
     #[test]

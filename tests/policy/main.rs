@@ -6,5 +6,6 @@ mod documentation;
 mod examples;
 mod faults;
 mod invariants;
+mod lint;
 mod shipped;
 mod support;

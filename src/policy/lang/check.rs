@@ -44,6 +44,15 @@ pub(super) struct Checker<'e> {
 }
 
 impl Checker<'_> {
+    /// A part of an expression; `None` if something is wrong with it.
+    pub(super) fn checked(syntax: &Syntax, environment: &Environment<'_>) -> Option<Predicate> {
+        let mut checker = Checker {
+            environment,
+            faults: Vec::new(),
+        };
+        checker.predicate(syntax)
+    }
+
     pub(super) fn fault<T>(&mut self, fault: Diagnostic) -> Option<T> {
         self.faults.push(fault);
         None

@@ -19,6 +19,7 @@ mod impossible;
 pub(super) mod interpreter;
 mod lexer;
 pub(super) mod literals;
+pub(super) mod located;
 mod mistakes;
 mod needle;
 mod parser;

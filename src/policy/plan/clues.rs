@@ -132,7 +132,7 @@ impl Clue {
 }
 
 /// The value that an atom is about.
-pub(super) fn about(predicate: &Predicate) -> Option<&Value> {
+pub(in crate::policy) fn about(predicate: &Predicate) -> Option<&Value> {
     match predicate {
         Predicate::Compare(comparison) => Some(&comparison.value),
         Predicate::Holds(value) => Some(value),

@@ -43,8 +43,9 @@ mod stats;
 mod text;
 
 #[cfg(test)]
-mod tests;
+pub(in crate::policy) mod tests;
 
+pub(in crate::policy) use clues::about;
 pub(super) use evaluation::{Answers, Asking};
 pub use stats::{AlwaysAsked, Held, MatcherStats, PlanStats};
 

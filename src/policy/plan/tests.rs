@@ -108,10 +108,10 @@ const REGEXES: [&str; 23] = [
 ];
 
 /// Makes things of a seed.
-struct Maker(Rng);
+pub(in crate::policy) struct Maker(pub(in crate::policy) Rng);
 
 impl Maker {
-    fn of(&mut self, from: &[&'static str]) -> &'static str {
+    pub(in crate::policy) fn of(&mut self, from: &[&'static str]) -> &'static str {
         self.0.choice(from).copied().unwrap_or_default()
     }
 
@@ -123,7 +123,7 @@ impl Maker {
         word
     }
 
-    fn request(&mut self) -> Request {
+    pub(in crate::policy) fn request(&mut self) -> Request {
         let scheme = self.of(&["https", "http"]);
         let url = format!("{scheme}://{}{}{}", self.of(&HOSTS), self.of(&PATHS), self.of(&QUERIES));
         let mut request = Request::get(&url)
@@ -334,7 +334,7 @@ impl Maker {
     }
 
     /// An expression that compiles: a random one may compare what can never be equal, which is a fault.
-    fn compiled(&mut self, lists: &Lists) -> String {
+    pub(in crate::policy) fn compiled(&mut self, lists: &Lists) -> String {
         let sites = ["main".to_owned(), "other".to_owned()];
         let environment = Environment {
             sites: Some(&sites),
@@ -413,7 +413,7 @@ impl Maker {
     }
 }
 
-const LISTS: &str = r#"
+pub(in crate::policy) const LISTS: &str = r#"
 [list.office]
 kind = "ip"
 items = ["10.0.0.0/24", "10.0.0.128/25", "2001:db8::/64", "192.0.2.1"]
@@ -429,7 +429,7 @@ items = [1, 2]
 "#;
 
 /// The same lists, for what is asked before there is a policy: whether an expression compiles.
-fn lists() -> Lists {
+pub(in crate::policy) fn lists() -> Lists {
     let policy = compiled(LISTS).unwrap_or_else(|faults| panic!("{faults}"));
     policy.lists().clone()
 }
@@ -455,7 +455,7 @@ fn policy(seeds: &[u64]) -> (Policy, String) {
     )
 }
 
-fn compiled(text: &str) -> Result<Policy, String> {
+pub(in crate::policy) fn compiled(text: &str) -> Result<Policy, String> {
     let site = |name: &str| SiteFacts {
         name: name.to_owned(),
         hosts: vec![HostPattern::Any],

@@ -109,7 +109,7 @@ impl FromToml for OtherHosts {
 }
 
 /// `/admin` is not `/admin/x`, and `/admin/*` not `/admin`: most who write one of them mean both.
-fn warn_of_open_forms(urls: &[Placed<UrlPattern>], faults: &mut Faults) {
+pub(in crate::policy) fn warn_of_open_forms(urls: &[Placed<UrlPattern>], faults: &mut Faults) {
     for url in urls {
         let pattern = &url.value;
         let stem = pattern.path.strip_suffix("/*").unwrap_or(&pattern.path);

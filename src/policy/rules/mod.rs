@@ -12,12 +12,12 @@ mod hosts;
 mod hotlink;
 mod ip_access;
 pub(super) mod lists;
-mod lockdown;
+pub(super) mod lockdown;
 mod response;
 pub(super) mod spans;
 mod targets;
-mod text;
-mod urls;
+pub(super) mod text;
+pub(super) mod urls;
 mod user_agent;
 
 use super::{

@@ -4,7 +4,7 @@ pub(super) use crate::policy::lang::{quoted, quoted_regex};
 
 /// A condition of the expression language as text, put together without a parenthesis too few or too many.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Condition {
+pub(in crate::policy) struct Condition {
     text: String,
     shape: Shape,
 }
@@ -91,7 +91,7 @@ impl Condition {
     }
 
     /// The text.
-    pub(super) fn as_str(&self) -> &str {
+    pub(in crate::policy) fn as_str(&self) -> &str {
         &self.text
     }
 }

@@ -14,11 +14,11 @@ use super::{
 
 /// A URL pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct UrlPattern {
+pub(in crate::policy) struct UrlPattern {
     /// The hosts; any when the pattern begins with `/`.
-    pub(super) host: HostPattern,
+    pub(in crate::policy) host: HostPattern,
     /// The path with its wildcards, beginning with `/` or `*`; lower case, since letter case is not looked at.
-    pub(super) path: String,
+    pub(in crate::policy) path: String,
 }
 
 /// Why a text is no URL pattern: what is wrong, and what to write.
@@ -166,7 +166,7 @@ fn decoded_unreserved(path: &str) -> String {
 }
 
 /// The condition that the URL is one of these. `None`: there are none.
-pub(super) fn condition(patterns: &[UrlPattern]) -> Option<Condition> {
+pub(in crate::policy) fn condition(patterns: &[UrlPattern]) -> Option<Condition> {
     let mut by_host: Vec<(&HostPattern, Vec<Condition>)> = Vec::new();
     for pattern in patterns {
         let path = Condition::single(format!("http.request.uri.path wildcard {}", quoted(&pattern.path)));
