@@ -4,11 +4,13 @@
 //! (findings, or a configuration that does not load), 2 is a wrong command line or something that could not be asked.
 
 mod check;
+mod completions;
 mod explain;
 mod fmt;
 mod geo;
 mod healthcheck;
 mod line_diff;
+mod lint;
 mod reload;
 mod rules;
 mod run;
@@ -35,7 +37,7 @@ struct Arguments {
 
     /// For people, or for programs
     #[arg(short, long, global = true, value_name = "FORM", value_enum, default_value_t)]
-    output: Output,
+    output: Form,
 
     /// Check the configuration and stop: short for `check`
     #[arg(short = 't', long = "test")]
@@ -51,6 +53,7 @@ Examples:
   portcullis -c /etc/portcullis/portcullis.toml check
   portcullis rules                            every rule with the expression it stands for
   portcullis explain https://example.com/admin --ip 203.0.113.9
+  portcullis lint                             what is wrong with rules that load
   portcullis fmt --check                      whether the rules files are laid out as they should be
   portcullis reload                           put edits in force, whole or not at all
   portcullis upgrade                          put a new version, or keys that need a restart, in force without a gap
@@ -58,14 +61,35 @@ Examples:
 Exit codes: 0 yes; 1 no (findings, a configuration that does not load); 2 wrong usage or could not run.
 Colours are left out when NO_COLOR is set.";
 
-/// How results are printed.
+/// How results are asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-enum Output {
+enum Form {
     /// For people.
     #[default]
     Text,
     /// JSON on standard output.
     Json,
+    /// SARIF 2.1.0 on standard output: `lint` only, for editors and code hosts.
+    Sarif,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Output {
+    /// For people.
+    Text,
+    /// JSON on standard output.
+    Json,
+}
+
+impl From<Form> for Output {
+    /// Errors of a verb whose result is SARIF are for people: they go to standard error.
+    fn from(form: Form) -> Self {
+        match form {
+            Form::Text | Form::Sarif => Self::Text,
+            Form::Json => Self::Json,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -78,6 +102,8 @@ enum Verb {
     Rules(rules::Arguments),
     /// Judge a made-up request offline: who asks, what is asked for, every rule in order, and the one that decides
     Explain(explain::Arguments),
+    /// Find rules that never act, that say something else than was meant, or that leave a way around
+    Lint(lint::Arguments),
     /// Lay out rules files or an expression, comments kept; the meaning stays
     Fmt(fmt::Arguments),
     /// Have the running gateway read its configuration again; says what changed, or why nothing did
@@ -90,6 +116,8 @@ enum Verb {
     Status(status::Arguments),
     /// Ask the running gateway whether it is ready: exit 0 or 1
     Healthcheck(healthcheck::Arguments),
+    /// Print completions for a shell, or the manual page
+    Completions(completions::Arguments),
     /// Print the version
     Version,
 }
@@ -119,7 +147,7 @@ impl From<Exit> for ExitCode {
 pub fn main() -> ExitCode {
     // clap prints usage errors and leaves with 2, help and version with 0.
     let arguments = Arguments::parse();
-    let session = Session::new(arguments.config, arguments.output);
+    let session = Session::new(arguments.config, arguments.output.into());
     let verb = match (arguments.check, arguments.verb) {
         (true, None) => Some(Verb::Check(check::Arguments::default())),
         (true, check @ Some(Verb::Check(_))) => check,
@@ -129,16 +157,22 @@ pub fn main() -> ExitCode {
         }
         (false, verb) => verb,
     };
+    if arguments.output == Form::Sarif && !matches!(verb, Some(Verb::Lint(_))) {
+        session.complain("only `portcullis lint` prints SARIF: use `-o text` or `-o json`");
+        return Exit::CouldNot.into();
+    }
     let exit = match verb {
         Some(Verb::Check(arguments)) => check::run(&arguments, &session),
         Some(Verb::Rules(arguments)) => rules::run(&arguments, &session),
         Some(Verb::Explain(arguments)) => explain::run(&arguments, &session),
+        Some(Verb::Lint(verb)) => lint::run(&verb, arguments.output, &session),
         Some(Verb::Fmt(arguments)) => fmt::run(&arguments, &session),
         Some(Verb::Reload(arguments)) => reload::run(&arguments, &session),
         Some(Verb::Upgrade(arguments)) => upgrade::run(&arguments, &session),
         Some(Verb::Geo(arguments)) => geo::run(&arguments, &session),
         Some(Verb::Status(arguments)) => status::run(&arguments, &session),
         Some(Verb::Healthcheck(arguments)) => healthcheck::run(&arguments, &session),
+        Some(Verb::Completions(arguments)) => completions::run(&arguments, &session),
         Some(Verb::Version) => version::run(&session),
         Some(Verb::Run(arguments)) => run::run(&arguments, &session),
         None => run::run(&run::Arguments::default(), &session),

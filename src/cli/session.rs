@@ -174,8 +174,17 @@ fn complain(text: &str) {
 }
 
 fn error_colour() -> Colour {
+    colour_on(io::stderr().is_terminal())
+}
+
+/// Whether results on standard output are coloured.
+pub(super) fn result_colour() -> Colour {
+    colour_on(io::stdout().is_terminal())
+}
+
+fn colour_on(is_terminal: bool) -> Colour {
     let asked_not_to = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    if io::stderr().is_terminal() && !asked_not_to {
+    if is_terminal && !asked_not_to {
         Colour::On
     } else {
         Colour::Off

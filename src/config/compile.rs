@@ -326,7 +326,12 @@ fn client_ip(written: &WrittenClientIp, lists: Option<&Lists>, faults: &mut Faul
             },
         }
     }
+    let lists = written.trusted.iter().filter_map(|proxy| match &proxy.value {
+        Trusted::Network(_) => None,
+        Trusted::List(name) => Some(name.clone()),
+    });
     complete.then(|| ClientIpSource {
+        lists: lists.collect(),
         trusted_proxies: ranges.into_iter().collect(),
         header: written.header.clone(),
     })

@@ -95,6 +95,8 @@ pub struct Admin {
 pub struct ClientIpSource {
     /// Proxies whose header is believed, `$lists` already resolved; empty: none.
     pub trusted_proxies: IpSet,
+    /// The `$lists` among them.
+    pub lists: Vec<String>,
     /// The header that names the client.
     pub header: HeaderName,
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::policy::{
     fault::{Fault, Place, Severity},
+    lint::{self, Finding},
     list::{List, ListKind},
 };
 
@@ -21,17 +22,58 @@ pub enum Colour {
 
 /// All faults, each with its line and a caret under the place, and a blank line between two.
 pub fn text(faults: &[Fault], colour: Colour) -> String {
-    let renderer = match colour {
+    let renderer = renderer(colour);
+    joined(faults.iter().map(|fault| renderer.render(&[group(fault)])))
+}
+
+/// All findings of lint, as faults are shown, with the check in brackets and the other places that have to do with it.
+pub fn findings<'f>(findings: impl IntoIterator<Item = &'f Finding>, colour: Colour) -> String {
+    let renderer = renderer(colour);
+    joined(
+        findings
+            .into_iter()
+            .map(|finding| renderer.render(&finding_groups(finding))),
+    )
+}
+
+fn renderer(colour: Colour) -> Renderer {
+    match colour {
         Colour::On => Renderer::styled(),
         Colour::Off => Renderer::plain(),
     }
-    .decor_style(DecorStyle::Ascii);
-    let shown: Vec<String> = faults.iter().map(|fault| renderer.render(&[group(fault)])).collect();
-    let mut text = shown.join("\n\n");
+    .decor_style(DecorStyle::Ascii)
+}
+
+/// A blank line between two.
+fn joined(shown: impl Iterator<Item = String>) -> String {
+    let mut text = shown.collect::<Vec<String>>().join("\n\n");
     if !text.is_empty() {
         text.push('\n');
     }
     text
+}
+
+fn finding_groups(finding: &Finding) -> Vec<Group<'_>> {
+    let level = match finding.severity {
+        lint::Severity::Warning => Level::WARNING,
+        lint::Severity::Note => Level::NOTE,
+    };
+    let title = level.primary_title(printable(&finding.message)).id(finding.check.id());
+    let main = match &finding.place {
+        Some(place) => title.element(snippet(place, &finding.label)),
+        None => Group::with_title(title),
+    };
+    let mut groups = vec![main];
+    for related in &finding.related {
+        let title = Level::NOTE.secondary_title(printable(&related.message));
+        groups.push(title.element(snippet(&related.place, "")));
+    }
+    // What to do comes last, whatever stands between.
+    if let Some(last) = groups.pop() {
+        let help = finding.help.iter().map(|help| Level::HELP.message(printable(help)));
+        groups.push(help.fold(last, Group::element));
+    }
+    groups
 }
 
 fn group(fault: &Fault) -> Group<'_> {
@@ -136,26 +178,28 @@ pub fn grouped(number: usize) -> String {
     grouped
 }
 
+/// A place for programs.
+pub fn place_json(place: &Place) -> Value {
+    let (line, column) = place.line_column();
+    json!({
+        "file": place.source.name,
+        "line": line,
+        "column": column,
+        "start": place.span.start,
+        "end": place.span.end,
+    })
+}
+
 /// One fault for programs.
 pub fn json(fault: &Fault) -> Value {
     let severity = match fault.severity {
         Severity::Error => "error",
         Severity::Warning => "warning",
     };
-    let place = fault.place.as_ref().map(|place| {
-        let (line, column) = place.line_column();
-        json!({
-            "file": place.source.name,
-            "line": line,
-            "column": column,
-            "start": place.span.start,
-            "end": place.span.end,
-        })
-    });
     json!({
         "severity": severity,
         "message": fault.message,
-        "place": place,
+        "place": fault.place.as_ref().map(place_json),
         "label": fault.label,
         "help": fault.help,
     })

@@ -1,9 +1,11 @@
 //! The integration tests: each module is an area, and drives the real binary.
 
 mod browser;
+mod completions;
 mod configs;
 mod fmt;
 mod harness;
+mod lint;
 mod nginx;
 mod records;
 mod reload;
