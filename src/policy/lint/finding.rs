@@ -97,7 +97,7 @@ impl Finding {
 
     /// It may well be meant.
     #[must_use]
-    pub(super) fn as_note(mut self) -> Self {
+    pub(super) fn hint(mut self) -> Self {
         self.severity = Severity::Note;
         self
     }

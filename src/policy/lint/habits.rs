@@ -68,7 +68,7 @@ fn paths(rule: &Rule, leaf: &Leaf<'_>, findings: &mut Vec<Finding>) {
                 false => "anything may stand before and after it",
             })
             .help("begin it with `^`, and end it with `$` or `(/|$)`");
-            findings.push(if opens { finding } else { finding.as_note() });
+            findings.push(if opens { finding } else { finding.hint() });
         }
         Some(Looks::Starts(text)) => findings.extend(prefix(rule, leaf, text)),
         Some(Looks::Wildcard(wildcard)) => {

@@ -40,7 +40,7 @@ pub(super) fn hosts(examined: &Examined<'_>, rule: &Rule, leaf: &Leaf<'_>, findi
                 .iter()
                 .any(|site| site.hosts.contains(&HostPattern::Any));
             findings.push(if what == "http.host" && !any_host {
-                finding.as_note()
+                finding.hint()
             } else {
                 finding
             });

@@ -48,10 +48,13 @@ enum Key {
     About(Subject),
 }
 
+/// What a value can be, and the keys that it gives.
+type Filed<'c> = (&'c Domain, Vec<Key>);
+
 impl Index {
     /// Files the cases of some rules, each under the value that fewest others share.
     pub(super) fn of<'c>(rules: impl IntoIterator<Item = (Position, &'c [Case])>) -> Self {
-        let mut all: Vec<(Entry, Vec<(&Domain, Vec<Key>)>)> = Vec::new();
+        let mut all: Vec<(Entry, Vec<Filed<'_>>)> = Vec::new();
         let mut counts: HashMap<Key, usize> = HashMap::new();
         for (at, cases) in rules {
             for (nth, case) in cases.iter().enumerate() {

@@ -39,7 +39,7 @@ pub(super) fn find(examined: &Examined<'_>, findings: &mut Vec<Finding>) {
             Some(rule) => finding
                 .label(format!("only `{rule}` does, which is disabled"))
                 .help("enable the rule, or remove both")
-                .as_note(),
+                .hint(),
             None => finding.help(format!("remove it, or refer to it as `${name}`")),
         });
     }
@@ -73,7 +73,7 @@ fn empty(examined: &Examined<'_>, findings: &mut Vec<Finding>) {
             )
             .of(read.rule)
             .help(format!("fill `${name}`, or remove the reference"));
-            findings.push(if is_hint { finding.as_note() } else { finding });
+            findings.push(if is_hint { finding.hint() } else { finding });
         }
     }
 }

@@ -92,7 +92,7 @@ fn never(examined: &Examined<'_>, read: &Read<'_>) -> Option<Finding> {
         return Some(if rule.action == Action::Allow {
             finding
         } else {
-            finding.as_note()
+            finding.hint()
         });
     }
     if !reader.possible(&read.cases, Known::Always).is_never() {

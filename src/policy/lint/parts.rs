@@ -100,8 +100,8 @@ impl Walk<'_, '_> {
                 self.says_nothing(inner.part, other.part, "holds whenever the other part does");
                 continue;
             }
-            let others = parts.iter().enumerate().filter(|(other, _)| *other != at);
-            let around = others.fold(Some(context.clone()), |all, (_, part)| all?.and(&part.possible));
+            let mut others = parts.iter().enumerate().filter(|(other, _)| *other != at);
+            let around = others.try_fold(context.clone(), |all, (_, part)| all.and(&part.possible));
             self.part(inner.part, &around.unwrap_or_else(|| context.clone()));
         }
     }
@@ -146,7 +146,7 @@ impl Walk<'_, '_> {
             let finding = finding
                 .label("nothing is ever in it")
                 .help("fill the list, or remove the reference");
-            self.findings.push(finding.as_note());
+            self.findings.push(finding.hint());
             return;
         }
         let unserved =

@@ -134,7 +134,7 @@ fn proxies(examined: &Examined<'_>, findings: &mut Vec<Finding>) {
         .of(first.rule)
         .label(evidence)
         .help("name the proxy's addresses in `[client_ip] trusted_proxies`, or let it send the PROXY protocol");
-    findings.push(if is_hint { finding.as_note() } else { finding });
+    findings.push(if is_hint { finding.hint() } else { finding });
 }
 
 fn is_about_clients(value: &Value) -> bool {

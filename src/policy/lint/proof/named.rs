@@ -144,8 +144,11 @@ fn may_be_absent(value: &Value) -> bool {
     }
 }
 
+/// Puts letters into one case.
+type Fold = fn(&[u8]) -> Vec<u8>;
+
 /// How texts of a field that has letters of one case only are compared: byte by byte, in that case.
-fn fold(value: &Value) -> Option<fn(&[u8]) -> Vec<u8>> {
+fn fold(value: &Value) -> Option<Fold> {
     let Base::Field(field) = &value.base else { return None };
     match field.sort {
         Sort::Host | Sort::Extension | Sort::Lower => Some(<[u8]>::to_ascii_lowercase),
@@ -161,7 +164,7 @@ fn fold(value: &Value) -> Option<fn(&[u8]) -> Vec<u8>> {
     }
 }
 
-fn folded(one_of: OneOf, fold: fn(&[u8]) -> Vec<u8>) -> OneOf {
+fn folded(one_of: OneOf, fold: Fold) -> OneOf {
     let others = one_of.others.into_iter().map(|pattern| match pattern {
         Pattern::Glob(glob) => Pattern::Glob(glob.folded(fold)),
         other @ (Pattern::Regex(_) | Pattern::List(_) | Pattern::Order(..)) => other,

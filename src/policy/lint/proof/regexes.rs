@@ -34,7 +34,7 @@ struct Spelled {
 impl Spelled {
     fn then(&self, next: &Self) -> Option<Self> {
         // An anchor in the middle, after or before letters, matches nothing: leave that to others.
-        let fits = !(self.ends && !next.text.is_empty()) && !(next.starts && !self.text.is_empty());
+        let fits = (!self.ends || next.text.is_empty()) && (!next.starts || self.text.is_empty());
         fits.then(|| Self {
             starts: self.starts || next.starts,
             ends: self.ends || next.ends,

@@ -258,9 +258,9 @@ impl Texts {
         let excluded = |pattern: &Pattern| {
             self.within.iter().any(|own| own.excludes(pattern)) || self.outside.is_implied_by(pattern)
         };
-        let left_out = |text: &Box<[u8]>| self.outside.holds(text) || self.within.iter().any(|own| !own.holds(text));
+        let left_out = |text: &[u8]| self.outside.holds(text) || self.within.iter().any(|own| !own.holds(text));
         other.within.iter().all(chosen)
-            && other.outside.exact.iter().all(left_out)
+            && other.outside.exact.iter().all(|text| left_out(text))
             && other.outside.others.iter().all(excluded)
     }
 }
