@@ -382,11 +382,8 @@ impl Policy {
         }
     }
 
-    /// Takes one reading of the path through all phases, as the interpreter sees it.
-    pub(super) fn walk_interpreted(&self, facts: &RequestFacts<'_>, path: &str, witness: &mut impl Witness) -> Outcome {
-        let arena = Bump::new();
-        let input = Input::new(facts, path, &arena);
-        let judge = Interpreting { policy: self, input };
+    /// Takes one reading of the path through all phases, as somebody else judges the rules.
+    pub(super) fn walk_judged(&self, facts: &RequestFacts<'_>, judge: impl Judge, witness: &mut impl Witness) -> Outcome {
         self.walk(facts, judge, &mut Walking::default(), witness)
     }
 

@@ -1,18 +1,27 @@
 //! Tells how a decision came about: every rule in order, what became of it and why, under every reading of the path.
 //!
 //! It watches the walk that [`Policy::decide`] takes, with every rule asked by the interpreter. The verdict is the plan's, which
-//! judges live traffic; should the two ever differ, that is a bug of ours, and is said.
+//! judges live traffic; should the two ever differ, that is a bug of ours, and is said. Of a request that is not wholly known
+//! (a log line, one whose credentials nobody kept), the verdict is told only if it is the same whatever the rest was.
 
+mod candidates;
+mod change;
+mod worlds;
+
+use bumpalo::Bump;
 use serde::Serialize;
 
 use super::{
     decision::{Reason, Verdict},
     facts::RequestFacts,
-    lang::Trace,
+    lang::{Input, Trace, Unknown},
     phases::{LeftOut, Outcome, Position, Scratch, Witness},
     policy::Policy,
-    rule::{Phase, Rule, Tier},
+    rule::{Action, Phase, Rule, SkipTarget, Tier},
 };
+
+pub use change::{Change, Places, Turn};
+use worlds::{Known, Possible};
 
 /// A decision with everything that led to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -20,6 +29,12 @@ pub struct Explanation {
     /// What the client gets.
     #[serde(flatten)]
     pub verdict: ExplainedVerdict,
+    /// What it may be, when that depends on what is not known; empty also when there are too many ways to tell.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub possible: Vec<ExplainedVerdict>,
+    /// What is not known of the request and asked by a rule that was asked: `the header x-foo`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<String>,
     /// What the rules below come to, when that is not the verdict: a bug in Portcullis, to be reported.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bug: Option<ExplainedVerdict>,
@@ -30,7 +45,7 @@ pub struct Explanation {
 /// A verdict in words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ExplainedVerdict {
-    /// `allow` or `block`.
+    /// `allow`, `block`, or `undecided`: it depends on what is not known.
     pub verdict: &'static str,
     /// The cause of a block.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,6 +65,14 @@ impl ExplainedVerdict {
             verdict,
             reason,
             rule: rule.map(|rule| rule.id.to_string()),
+        }
+    }
+
+    fn undecided() -> Self {
+        Self {
+            verdict: "undecided",
+            reason: None,
+            rule: None,
         }
     }
 }
@@ -87,10 +110,22 @@ pub struct ExplainedRule {
     pub kind: &'static str,
     /// What a match does.
     pub action: &'static str,
+    /// What a match leaves out: phases and rules.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub skips: Vec<String>,
     /// `enforce` or `shadow`.
     pub mode: &'static str,
     /// `file:line:column`
     pub place: String,
+    /// Why it exists, in the operator's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// Who answers for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// When it stops matching, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<i64>,
     /// The expression that it stands for.
     pub expression: String,
     /// What became of it.
@@ -111,6 +146,8 @@ pub enum Fate {
     Matched,
     /// It was asked and did not match.
     NotMatched,
+    /// It was asked, and whether it matched depends on what is not known.
+    Undecided,
     /// Another rule leaves it out.
     Skipped,
     /// The decision was taken before.
@@ -125,6 +162,7 @@ impl Fate {
         match self {
             Self::Matched => "matched",
             Self::NotMatched => "not matched",
+            Self::Undecided => "not known",
             Self::Skipped => "skipped",
             Self::NotReached => "not reached",
             Self::Disabled => "disabled",
@@ -132,68 +170,142 @@ impl Fate {
     }
 }
 
+/// What may be told of a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Telling<'t> {
+    /// What nobody knows of it.
+    pub unknown: &'t Unknown<'t>,
+    /// What is not to be shown of it, credentials aside, which never are.
+    pub secret: &'t Unknown<'t>,
+}
+
+impl Telling<'static> {
+    /// Everything is known, and may be shown.
+    pub const EVERYTHING: Self = Self {
+        unknown: Unknown::NOTHING,
+        secret: Unknown::NOTHING,
+    };
+}
+
 impl Policy {
     /// Judges a request as [`Policy::decide`] does, and tells how.
     pub fn explain(&self, facts: &RequestFacts<'_>) -> Explanation {
+        self.explain_what_is_known(facts, Telling::EVERYTHING)
+    }
+
+    /// The same for a request that is not wholly known, or not to be shown wholly.
+    pub fn explain_what_is_known(&self, facts: &RequestFacts<'_>, telling: Telling<'_>) -> Explanation {
         let others = facts.target.other_readings().iter().map(String::as_str);
         let paths = std::iter::once(facts.target.path()).chain(others);
-        let walks: Vec<(Outcome, ExplainedReading)> = paths.map(|path| self.explain_reading(facts, path)).collect();
+        let walks: Vec<(Outcome, ExplainedReading)> =
+            paths.map(|path| self.explain_reading(facts, path, telling)).collect();
         let outcomes = walks.iter().map(|(outcome, _)| *outcome);
         let decisive = outcomes.reduce(|first, other| if other.weight() > first.weight() { other } else { first });
-        let interpreted = self.in_words(decisive.unwrap_or(Outcome::BlockedByDefault));
-        let verdict = ExplainedVerdict::of(&self.decide(facts, &mut Scratch::new()).verdict);
+        let decisive = decisive.unwrap_or(Outcome::BlockedByDefault);
+        let readings: Vec<ExplainedReading> = walks.into_iter().map(|(_, reading)| reading).collect();
+        let (verdict, possible, bug) = if telling.unknown.is_nothing() {
+            let interpreted = self.in_words(decisive);
+            let verdict = ExplainedVerdict::of(&self.decide(facts, &mut Scratch::new()).verdict);
+            let bug = (interpreted != verdict).then_some(interpreted);
+            (verdict, Vec::new(), bug)
+        } else {
+            let (verdict, possible) = self.verdict_of(&self.possible(facts, telling.unknown));
+            (verdict, possible, None)
+        };
         Explanation {
-            bug: (interpreted != verdict).then_some(interpreted),
             verdict,
-            readings: walks.into_iter().map(|(_, reading)| reading).collect(),
+            possible,
+            depends_on: depends_on(&readings),
+            bug,
+            readings,
         }
     }
 
-    fn explain_reading(&self, facts: &RequestFacts<'_>, path: &str) -> (Outcome, ExplainedReading) {
+    /// The one verdict that all possible outcomes come to, if they do, and else what it may be.
+    fn verdict_of(&self, possible: &Possible) -> (ExplainedVerdict, Vec<ExplainedVerdict>) {
+        let Possible::OneOf(outcomes) = possible else {
+            return (ExplainedVerdict::undecided(), Vec::new());
+        };
+        let verdicts: Vec<_> = outcomes.iter().map(|outcome| self.in_words(*outcome)).collect();
+        match verdicts.as_slice() {
+            [only] => (only.clone(), Vec::new()),
+            [first, others @ ..] if others.iter().all(|other| other.verdict == first.verdict) => {
+                let verdict = ExplainedVerdict {
+                    reason: first.reason.filter(|reason| others.iter().all(|other| other.reason == Some(reason))),
+                    rule: None,
+                    ..first.clone()
+                };
+                (verdict, verdicts)
+            }
+            _ => (ExplainedVerdict::undecided(), verdicts),
+        }
+    }
+
+    fn explain_reading(
+        &self,
+        facts: &RequestFacts<'_>,
+        path: &str,
+        telling: Telling<'_>,
+    ) -> (Outcome, ExplainedReading) {
+        let arena = Bump::new();
+        let input = Input {
+            unknown: telling.unknown,
+            ..Input::new(facts, path, &arena)
+        };
         let mut notes = Notes(vec![None; self.rules.len()]);
-        let outcome = self.walk_interpreted(facts, path, &mut notes);
+        let outcome = self.walk_judged(facts, Known { policy: self, input }, &mut notes);
         let phases = Phase::ALL.into_iter().map(|phase| {
             let rules = self.rules.iter().enumerate().filter(|(_, rule)| rule.phase == phase);
             ExplainedPhase {
                 phase: phase.as_str(),
                 tier: tier(phase),
                 rules: rules
-                    .map(|(at, rule)| self.explain_rule(rule, notes.of(at), facts, path))
+                    .map(|(at, rule)| self.explain_rule(rule, notes.of(at), &input, telling.secret))
                     .collect(),
             }
         });
+        let verdict = match telling.unknown.is_nothing() {
+            true => self.in_words(outcome),
+            false => self.verdict_of(&self.possible_of(facts, path, telling.unknown)).0,
+        };
         let reading = ExplainedReading {
             path: path.to_owned(),
-            verdict: self.in_words(outcome),
+            verdict,
             phases: phases.filter(|phase| !phase.rules.is_empty()).collect(),
         };
         (outcome, reading)
     }
 
-    fn explain_rule(&self, rule: &Rule, note: Option<Note>, facts: &RequestFacts<'_>, path: &str) -> ExplainedRule {
-        let fate = match note {
-            None if !rule.enabled => Fate::Disabled,
-            None => Fate::NotReached,
-            Some(Note::Asked { matched: true }) => Fate::Matched,
-            Some(Note::Asked { matched: false }) => Fate::NotMatched,
-            Some(Note::LeftOut(_)) => Fate::Skipped,
+    fn explain_rule(&self, rule: &Rule, note: Option<Note>, input: &Input<'_>, secret: &Unknown<'_>) -> ExplainedRule {
+        let trace = match note {
+            Some(Note::Asked { .. }) => Some(rule.expression.trace(input, secret)),
+            Some(Note::LeftOut(_)) | None => None,
         };
+        let is_known = trace.as_ref().is_none_or(|trace| trace.outcome.is_some());
         ExplainedRule {
             id: rule.id.to_string(),
             kind: rule.kind.as_str(),
             action: rule.action.as_str(),
+            skips: skips(&rule.action),
             mode: rule.mode.as_str(),
             place: rule.place.to_string(),
+            note: rule.note.clone(),
+            owner: rule.owner.clone(),
+            expires: rule.expires.map(|expires| expires.0),
             expression: rule.expression.as_str().to_owned(),
-            fate,
+            fate: match note {
+                None if !rule.enabled => Fate::Disabled,
+                None => Fate::NotReached,
+                Some(Note::Asked { .. }) if !is_known => Fate::Undecided,
+                Some(Note::Asked { matched: true }) => Fate::Matched,
+                Some(Note::Asked { matched: false }) => Fate::NotMatched,
+                Some(Note::LeftOut(_)) => Fate::Skipped,
+            },
             why: match note {
                 Some(Note::LeftOut(why)) => Some(self.why(why)),
                 Some(Note::Asked { .. }) | None => None,
             },
-            trace: match note {
-                Some(Note::Asked { .. }) => Some(rule.expression.trace(facts, path)),
-                Some(Note::LeftOut(_)) | None => None,
-            },
+            trace,
         }
     }
 
@@ -229,6 +341,37 @@ impl Policy {
     fn id(&self, at: Position) -> &str {
         self.rules.get(at).map_or("", |rule| rule.id.as_str())
     }
+}
+
+/// What is not known and keeps rules from being decided, each once.
+fn depends_on(readings: &[ExplainedReading]) -> Vec<String> {
+    fn gather(trace: &Trace, found: &mut Vec<String>) {
+        if let Some(unknown) = trace.unknown.as_ref().filter(|unknown| trace.decides && !found.contains(unknown)) {
+            found.push(unknown.clone());
+        }
+        trace.parts.iter().for_each(|part| gather(part, found));
+    }
+    let mut found = Vec::new();
+    let rules = readings
+        .iter()
+        .flat_map(|reading| &reading.phases)
+        .flat_map(|phase| &phase.rules);
+    for rule in rules.filter(|rule| rule.fate == Fate::Undecided) {
+        rule.trace.iter().for_each(|trace| gather(trace, &mut found));
+    }
+    found
+}
+
+fn skips(action: &Action) -> Vec<String> {
+    let targets = match action {
+        Action::Skip(targets) => targets.as_slice(),
+        Action::Allow | Action::Block | Action::Log => &[],
+    };
+    let name = |target: &SkipTarget| match target {
+        SkipTarget::Phase(phase) => phase.as_str().to_owned(),
+        SkipTarget::Rule(id) => id.to_string(),
+    };
+    targets.iter().map(name).collect()
 }
 
 fn tier(phase: Phase) -> Option<&'static str> {
