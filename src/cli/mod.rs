@@ -9,6 +9,7 @@ mod fmt;
 mod geo;
 mod healthcheck;
 mod line_diff;
+mod paint;
 mod reload;
 mod rules;
 mod run;

@@ -125,3 +125,9 @@ impl WorkerTelemetry {
         &self.0.metrics
     }
 }
+
+/// A request target, or a URL, as it is logged: without the values of listed query parameters.
+pub fn redacted_target(settings: &LogSettings, target: &str) -> String {
+    let redacted = redact::Redaction::new(&settings.redact_query);
+    String::from_utf8_lossy(&redacted.target(target.as_bytes())).into_owned()
+}

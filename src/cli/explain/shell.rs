@@ -13,8 +13,9 @@ pub(super) struct Words {
 /// # Errors
 /// A quote is left open, or the line is of another shell.
 pub(super) fn words(line: &str) -> Result<Words, String> {
-    let line = line.trim();
-    let line = line.strip_prefix("$ ").unwrap_or(line);
+    // Copied on Windows, lines end in two characters.
+    let line = line.trim().replace("\r\n", "\n");
+    let line = line.strip_prefix("$ ").unwrap_or(&line);
     if line.contains("^\"") || line.contains("^\n") || line.contains("^\r") {
         return Err("this is a line for Windows' cmd: choose \"Copy as cURL (bash)\" or (POSIX)".to_owned());
     }
@@ -29,6 +30,11 @@ fn plain(line: &str, remarks: &mut Vec<String>) -> Result<String, String> {
     let mut plain = String::with_capacity(line.len());
     let mut rest = line;
     while let Some(first) = rest.chars().next() {
+        if let Some(next) = rest.strip_prefix("\\\n") {
+            // The line goes on.
+            rest = next;
+            continue;
+        }
         let taken = match first {
             '\'' => span(rest, '\'')?,
             '"' => double_quoted(rest)?,
@@ -184,7 +190,6 @@ mod tests {
             ("curl x 2>/dev/null", &["curl", "x"]),
             ("curl x | jq .", &["curl", "x"]),
         ] {
-            let line = line.replace("\\\r\n", "\\\n");
             assert_eq!(split(&line), expected, "{line}");
         }
     }

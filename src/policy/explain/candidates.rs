@@ -25,8 +25,8 @@ use crate::policy::{
 pub(super) struct Candidate<'a> {
     pub(super) rank: Rank,
     pub(super) change: Change,
-    /// The request with the change; several where the change has no one value, and all must then come to the same.
-    pub(super) tries: Vec<Altered<'a>>,
+    /// The value and the request with it; several where any other value is meant.
+    pub(super) tries: Vec<(String, Altered<'a>)>,
 }
 
 /// What an operator would rather do: the lower the better.
@@ -146,7 +146,7 @@ pub(super) fn of<'a>(
         change: Change {
             fact: asked.subject.field.name,
             words: alteration.words,
-            tried: alteration.tried,
+            tried: String::new(),
             rule: rule.id.to_string(),
         },
         tries: alteration.tries,
@@ -207,8 +207,7 @@ impl<'p> Subject<'p> {
 struct Alteration<'a> {
     rank: Rank,
     words: String,
-    tried: String,
-    tries: Vec<Altered<'a>>,
+    tries: Vec<(String, Altered<'a>)>,
 }
 
 /// One part that is to come out the other way.
@@ -242,9 +241,6 @@ const AGENTS: [&str; 2] = [
     "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36",
 ];
-/// How many values stand for "any other".
-const OTHERS: usize = 2;
-
 impl<'a> Asked<'_, 'a> {
     fn alterations(&self) -> Vec<Alteration<'a>> {
         match self.subject.field.name {
@@ -277,9 +273,9 @@ impl<'a> Asked<'_, 'a> {
         holds::<bool>(self.part, &input) == self.holds
     }
 
-    /// Of these, those that bring the part out as it is to; so many as stand for any other.
-    fn others(&self, tries: impl Iterator<Item = Altered<'a>>) -> Vec<Altered<'a>> {
-        tries.filter(|altered| self.is_met(altered)).take(OTHERS).collect()
+    /// Of these, those that bring the part out as it is to.
+    fn met<T>(&self, values: impl Iterator<Item = (T, Altered<'a>)>) -> Vec<(T, Altered<'a>)> {
+        values.filter(|(_, altered)| self.is_met(altered)).collect()
     }
 
     /// The first of these that brings the part out as it is to.
@@ -334,16 +330,11 @@ impl<'a> Asked<'_, 'a> {
             let geo = self.from.facts.client.geo;
             let others = ADDRESSES.into_iter().map(IpAddr::from);
             let placed = others.map(|address| (address, self.from.client(self.client(address, geo))));
-            placed.filter(|(_, altered)| self.is_met(altered)).take(OTHERS + 1).collect()
+            self.met(placed)
         };
         let verb = if inside { "were" } else { "were not" };
-        let tried = tries.first().map(|(address, _)| address.to_string()).unwrap_or_default();
-        vec![Alteration {
-            rank: Rank::Address,
-            words: format!("the client {verb} {name}"),
-            tried,
-            tries: tries.into_iter().map(|(_, altered)| altered).collect(),
-        }]
+        let tries = tries.into_iter().map(|(address, altered)| (address.to_string(), altered)).collect();
+        vec![self.alteration(Rank::Address, format!("the client {verb} {name}"), tries)]
     }
 
     fn client(&self, address: IpAddr, geo: GeoFacts) -> ClientFacts {
@@ -377,7 +368,7 @@ impl<'a> Asked<'_, 'a> {
         let others = COUNTRIES.into_iter().filter_map(placed);
         let tries: Vec<_> = match positive {
             true => self.first(codes.iter().filter_map(|code| placed(code))).into_iter().collect(),
-            false => others.filter(|(_, altered)| self.is_met(altered)).take(OTHERS).collect(),
+            false => self.met(others),
         };
         vec![self.alteration(Rank::Place, format!("the client {verb} {name}"), tries)]
     }
@@ -418,10 +409,7 @@ impl<'a> Asked<'_, 'a> {
         };
         let tries = match self.holds {
             true => self.first(written.into_iter().map(placed)).into_iter().collect(),
-            false => {
-                let others = SYSTEMS.into_iter().map(placed);
-                others.filter(|(_, altered)| self.is_met(altered)).take(OTHERS).collect()
-            }
+            false => self.met(SYSTEMS.into_iter().map(placed)),
         };
         vec![self.alteration(Rank::Network, format!("the client's network {} {name}", self.verb()), tries)]
     }
@@ -469,22 +457,21 @@ impl<'a> Asked<'_, 'a> {
 
     fn method(&self) -> Vec<Alteration<'a>> {
         let altered = |method: &str| (method.to_owned(), self.from.method(method));
-        let met: Vec<_> = METHODS.into_iter().map(altered).filter(|(_, altered)| self.is_met(altered)).collect();
+        let met = self.met(METHODS.into_iter().map(altered));
         let names: Vec<String> = match self.holds {
             true => met.iter().map(|(method, _)| method.clone()).collect(),
             false => test(self.part).map(texts).unwrap_or_default(),
         };
         let words = format!("the method {} {}", self.verb(), self.named(&names));
-        vec![self.alteration(Rank::Method, words, met.into_iter().take(OTHERS).collect())]
+        vec![self.alteration(Rank::Method, words, met)]
     }
 
     fn path(&self) -> Vec<Alteration<'a>> {
         if !self.holds {
-            let tries = self.others(PATHS.into_iter().filter_map(|path| self.from.path(path)));
-            let tries = tries.into_iter().map(|altered| (altered.target.path().to_owned(), altered)).collect();
+            let tries = self.other_paths();
             return vec![self.alteration(Rank::Path, "another path were asked for".to_owned(), tries)];
         }
-        let patterns = examples(self.part);
+        let patterns = paths(examples(self.part));
         let altered = |path: &String| Some((path.clone(), self.from.path(path)?));
         let Some(found) = self.first(patterns.iter().filter_map(altered)) else {
             return Vec::new();
@@ -493,22 +480,23 @@ impl<'a> Asked<'_, 'a> {
         vec![self.alteration(Rank::Path, words, vec![found])]
     }
 
+    fn other_paths(&self) -> Vec<(String, Altered<'a>)> {
+        self.met(PATHS.into_iter().filter_map(|path| Some((path.to_owned(), self.from.path(path)?))))
+    }
+
     fn extension(&self) -> Vec<Alteration<'a>> {
         if self.holds {
             return Vec::new();
         }
-        let tries = self.others(PATHS.into_iter().filter_map(|path| self.from.path(path)));
-        let tries = tries.into_iter().map(|altered| (altered.target.path().to_owned(), altered)).collect();
+        let tries = self.other_paths();
         vec![self.alteration(Rank::Path, "another kind of file were asked for".to_owned(), tries)]
     }
 
     fn agent(&self) -> Vec<Alteration<'a>> {
         let sent = |agent: &str| Some((quoted(agent), self.from.header("user-agent", Some(agent.as_bytes()))?));
-        let met: Vec<_> = AGENTS.into_iter().filter_map(sent).filter(|(_, altered)| self.is_met(altered)).collect();
-        if !self.holds || met.len() == AGENTS.len() {
-            let words = "the user agent were a browser's".to_owned();
-            let all = if met.len() == AGENTS.len() { met } else { Vec::new() };
-            return vec![self.alteration(Rank::Agent, words, all)];
+        let met = self.met(AGENTS.into_iter().filter_map(sent));
+        if !self.holds || !met.is_empty() {
+            return vec![self.alteration(Rank::Agent, "the user agent were a browser's".to_owned(), met)];
         }
         let examples = examples(self.part);
         let Some(found) = self.first(examples.iter().filter_map(|agent| sent(agent))) else {
@@ -567,12 +555,7 @@ impl<'a> Asked<'_, 'a> {
     }
 
     fn alteration(&self, rank: Rank, words: String, tries: Vec<(String, Altered<'a>)>) -> Alteration<'a> {
-        Alteration {
-            rank,
-            words,
-            tried: tries.first().map(|(tried, _)| tried.clone()).unwrap_or_default(),
-            tries: tries.into_iter().map(|(_, altered)| altered).collect(),
-        }
+        Alteration { rank, words, tries }
     }
 }
 
@@ -619,19 +602,21 @@ fn texts(test: &Test) -> Vec<String> {
 
 /// Values of which one may pass: what a part's right side, or a function's argument, is made of.
 fn examples(part: &Predicate) -> Vec<String> {
-    let mut found = match part {
+    match part {
         Predicate::Holds(value) => match &value.base {
             Base::Call(call) => call.arguments.iter().skip(1).filter_map(literal).collect(),
             Base::Field(_) | Base::Literal(_) => Vec::new(),
         },
         Predicate::Compare(_) | Predicate::Quantified(..) => test(part).map(texts).unwrap_or_default(),
         Predicate::Constant(_) | Predicate::Not(_) | Predicate::Group(..) => Vec::new(),
-    };
-    // As part of a path: `ends_with`, `contains`.
-    let rooted = found.iter().filter(|text| !text.starts_with('/')).map(|text| format!("/{text}"));
+    }
+}
+
+/// Those, and as parts of a path: `ends_with`, `contains`.
+fn paths(examples: Vec<String>) -> Vec<String> {
+    let rooted = examples.iter().filter(|text| !text.starts_with('/')).map(|text| format!("/{text}"));
     let rooted: Vec<String> = rooted.collect();
-    found.extend(rooted);
-    found
+    examples.into_iter().filter(|text| text.starts_with('/')).chain(rooted).collect()
 }
 
 fn literal(value: &Value) -> Option<String> {

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{
     ExplainedVerdict,
-    candidates::{self, Altered, Candidate},
+    candidates::{self, Altered, Candidate, Rank},
     worlds::Possible,
 };
 use crate::policy::{
@@ -59,6 +59,8 @@ const MAX_TOLD: usize = 3;
 const MAX_FIRST: usize = 96;
 /// From how many of these a second fact is tried, and how many of those each.
 const MAX_SECOND: usize = 24;
+/// With how many values of the first one.
+const MAX_BEGUN: usize = 3;
 
 impl Policy {
     /// The ways to the other verdict, the best first; none when there is none that changes two facts at most, or when the
@@ -91,14 +93,18 @@ impl Search<'_> {
         let first = self.candidates(&start, wanted, &[]);
         let mut turns: Vec<Turn> = Vec::new();
         for candidate in first.iter().take(MAX_FIRST) {
-            if turns.len() == MAX_TOLD {
+            // What could only be forged, or asks for something else altogether, is told when there is nothing better.
+            if turns.len() == MAX_TOLD || (!turns.is_empty() && candidate.rank > Rank::OtherWho) {
                 break;
             }
             let is_told = |turn: &Turn| turn.changes.iter().any(|change| change.fact == candidate.change.fact);
             if !turns.iter().any(is_told)
-                && let Some(verdict) = self.turned(candidate, wanted)
+                && let Some((verdict, change)) = self.turned(candidate, wanted)
             {
-                turns.push(turn(verdict, &[candidate]));
+                turns.push(Turn {
+                    verdict,
+                    changes: vec![change],
+                });
             }
         }
         if turns.is_empty() {
@@ -108,24 +114,37 @@ impl Search<'_> {
     }
 
     /// Two facts, where one does not do.
-    fn pair(&self, first: &[Candidate], wanted: Wanted) -> Option<Turn> {
+    fn pair(&self, first: &[Candidate<'_>], wanted: Wanted) -> Option<Turn> {
         first.iter().take(MAX_SECOND).find_map(|one| {
-            let begun = one.tries.first()?;
-            let second = self.candidates(begun, wanted, &[one.change.fact]);
-            second.iter().take(MAX_SECOND).find_map(|other| {
-                let verdict = self.turned(other, wanted)?;
-                Some(turn(verdict, &[one, other]))
+            one.tries.iter().take(MAX_BEGUN).find_map(|(tried, begun)| {
+                let second = self.candidates(begun, wanted, &[one.change.fact]);
+                second.iter().take(MAX_SECOND).find_map(|other| {
+                    let (verdict, change) = self.turned(other, wanted)?;
+                    let one = Change {
+                        tried: tried.clone(),
+                        ..one.change.clone()
+                    };
+                    Some(Turn {
+                        verdict,
+                        changes: vec![one, change],
+                    })
+                })
             })
         })
     }
 
-    /// The verdict if all that is tried for a candidate comes to the wanted one.
-    fn turned(&self, candidate: &Candidate, wanted: Wanted) -> Option<ExplainedVerdict> {
-        let outcomes: Option<Vec<Outcome>> = candidate.tries.iter().map(|tried| self.outcome(tried)).collect();
-        let outcomes = outcomes?;
-        let all = outcomes.iter().all(|outcome| wanted.is(*outcome));
-        let first = outcomes.first().filter(|_| all)?;
-        Some(self.policy.in_words(*first))
+    /// The verdict and the change if something that is tried comes to the wanted one; rather without any rule's help, which
+    /// would be another reason.
+    fn turned(&self, candidate: &Candidate<'_>, wanted: Wanted) -> Option<(ExplainedVerdict, Change)> {
+        let outcomes = candidate.tries.iter().filter_map(|(tried, altered)| Some((tried, self.outcome(altered)?)));
+        let turned: Vec<_> = outcomes.filter(|(_, outcome)| wanted.is(*outcome)).collect();
+        let unhelped = turned.iter().find(|(_, outcome)| *outcome == Outcome::Passed(None));
+        let (tried, outcome) = unhelped.or(turned.first())?;
+        let change = Change {
+            tried: (*tried).clone(),
+            ..candidate.change.clone()
+        };
+        Some((self.policy.in_words(*outcome), change))
     }
 
     /// What it comes to; `None` when that is not sure.
@@ -208,13 +227,6 @@ impl Search<'_> {
             acts && may && rule.phase <= phase && !rule.id.as_str().ends_with(".admitted")
         };
         self.policy.rules.iter().filter(opens).map(|rule| (Origin::Other, rule))
-    }
-}
-
-fn turn(verdict: ExplainedVerdict, candidates: &[&Candidate<'_>]) -> Turn {
-    Turn {
-        verdict,
-        changes: candidates.iter().map(|candidate| candidate.change.clone()).collect(),
     }
 }
 

@@ -42,6 +42,14 @@ pub struct Explanation {
     pub readings: Vec<ExplainedReading>,
 }
 
+impl Explanation {
+    /// The reading of the path under which the decision was taken.
+    pub fn decisive(&self) -> Option<&ExplainedReading> {
+        let mut same = self.readings.iter().filter(|reading| reading.verdict == self.verdict);
+        same.next().or(self.readings.first())
+    }
+}
+
 /// A verdict in words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ExplainedVerdict {
@@ -219,6 +227,17 @@ impl Policy {
             bug,
             readings,
         }
+    }
+
+    /// How the expression of one rule comes to its outcome, asked or not; `None` when there is no rule of this id.
+    pub fn trace(&self, id: &str, facts: &RequestFacts<'_>, path: &str, telling: Telling<'_>) -> Option<Trace> {
+        let rule = self.rules.iter().find(|rule| rule.id.as_str() == id)?;
+        let arena = Bump::new();
+        let input = Input {
+            unknown: telling.unknown,
+            ..Input::new(facts, path, &arena)
+        };
+        Some(rule.expression.trace(&input, telling.secret))
     }
 
     /// The one verdict that all possible outcomes come to, if they do, and else what it may be.
