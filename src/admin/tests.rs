@@ -162,10 +162,10 @@ fn who_waits_for_reloads_keeps_nobody_from_the_status() {
             json!({ "version": "1.2.3" })
         }
         fn event(&self, id: &str) -> serde_json::Value {
-        json!({ "event": { "http.request.id": id } })
-    }
+            json!({ "event": { "http.request.id": id } })
+        }
 
-    fn upgrade(&self) -> serde_json::Value {
+        fn upgrade(&self) -> serde_json::Value {
             json!({})
         }
         fn hand_over(&self, _: UnixStream, _: &crate::handover::Opening, _: u32) {}

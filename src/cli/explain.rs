@@ -156,9 +156,8 @@ struct Circumstances {
 
 impl Circumstances {
     fn of(arguments: &Arguments) -> Result<Self, String> {
-        let country = |code: &String| {
-            countries::country(code).map_err(|error| format!("{}: {}", error.message, error.help))
-        };
+        let country =
+            |code: &String| countries::country(code).map_err(|error| format!("{}: {}", error.message, error.help));
         let at = |text: &String| {
             let at = text.parse::<jiff::Timestamp>();
             at.map(|at| Timestamp(at.as_second()))
@@ -226,7 +225,8 @@ fn asked(arguments: &Arguments, snapshot: &Snapshot, session: &Session) -> Resul
         };
     }
     let target = arguments.target.as_deref().or(arguments.url.as_deref());
-    let target = target.ok_or("say what is asked for, such as https://example.com/admin, or the id of a refusal page")?;
+    let target =
+        target.ok_or("say what is asked for, such as https://example.com/admin, or the id of a refusal page")?;
     match target {
         "-" => pasted(&read(Path::new("-"))?, arguments, snapshot, session),
         target => pasted(target, arguments, snapshot, session),
@@ -243,7 +243,9 @@ fn pasted(text: &str, arguments: &Arguments, snapshot: &Snapshot, session: &Sess
     if text.starts_with('{') {
         return match crate::telemetry::access::read::Record::parse(text.as_bytes()) {
             Ok(record) => recorded::asked(record, Stated::Log, None).map(one),
-            Err(error) if !text.contains("\"entries\"") => Err(format!("this is neither an access record ({error}) nor a HAR file")),
+            Err(error) if !text.contains("\"entries\"") => {
+                Err(format!("this is neither an access record ({error}) nor a HAR file"))
+            }
             Err(_) => Har::parse(text)?.choose(arguments.entry, snapshot),
         };
     }

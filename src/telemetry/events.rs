@@ -83,7 +83,9 @@ impl Events {
     pub(super) fn resize(&self, kept: usize) {
         self.room.store(kept.div_ceil(self.workers.len()), Relaxed);
         if kept == 0 {
-            self.workers.iter().for_each(|worker| *lock(worker) = Remembered::default());
+            self.workers
+                .iter()
+                .for_each(|worker| *lock(worker) = Remembered::default());
         }
     }
 
@@ -109,7 +111,11 @@ impl Events {
             return;
         };
         let mut remembered = lock(worker);
-        let shelf = if was_refused { &mut remembered.refused } else { &mut remembered.passed };
+        let shelf = if was_refused {
+            &mut remembered.refused
+        } else {
+            &mut remembered.passed
+        };
         let mut event = shelf.make_room(room);
         event.id.extend_from_slice(record.id.as_bytes());
         write(&mut event.line, &style().redaction, &stamp(), record);
@@ -214,7 +220,10 @@ fn write(buffer: &mut Vec<u8>, redaction: &Redaction, stamp: &Stamp, record: &Re
         Keeps::Nothing => None,
     });
     let is_cut = headers().any(|(.., keeps)| keeps == Keeps::Nothing);
-    line.tokens("portcullis.headers_withheld", withheld.chain(is_cut.then_some(ANY_OTHER)));
+    line.tokens(
+        "portcullis.headers_withheld",
+        withheld.chain(is_cut.then_some(ANY_OTHER)),
+    );
     line.end();
 }
 

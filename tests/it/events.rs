@@ -64,18 +64,34 @@ fn explained(gateway: &Gateway, id: &str) -> String {
 #[test]
 fn a_refused_request_is_explained_by_its_id_and_again_after_the_rules_have_changed() {
     let gateway = start("");
-    let id = asked(&gateway, "/closed?token=s3cret", "User-Agent: test\r\nAuthorization: Bearer s3cret\r\n");
+    let id = asked(
+        &gateway,
+        "/closed?token=s3cret",
+        "User-Agent: test\r\nAuthorization: Bearer s3cret\r\n",
+    );
     let told = explained(&gateway, &id);
-    assert!(told.starts_with("BLOCKED by closed ([[rule]])") && told.contains("rules.toml:2:1\n"), "{told}");
-    assert!(told.contains("GET http://a.test/closed?token=REDACTED from 127.0.0.1\n"), "{told}");
-    assert!(told.contains("and was blocked by closed, generation 1; the same is in force now\n"), "{told}");
+    assert!(
+        told.starts_with("BLOCKED by closed ([[rule]])") && told.contains("rules.toml:2:1\n"),
+        "{told}"
+    );
+    assert!(
+        told.contains("GET http://a.test/closed?token=REDACTED from 127.0.0.1\n"),
+        "{told}"
+    );
+    assert!(
+        told.contains("and was blocked by closed, generation 1; the same is in force now\n"),
+        "{told}"
+    );
     assert!(!told.contains("s3cret"), "{told}");
 
     gateway.write("rules.toml", "may_be_empty = true\n");
     gateway.reload();
     let told = explained(&gateway, &id);
     assert!(told.starts_with("ALLOWED: no rule objects\n"), "{told}");
-    assert!(told.contains("was blocked by closed, generation 1; generation 2, loaded "), "{told}");
+    assert!(
+        told.contains("was blocked by closed, generation 1; generation 2, loaded "),
+        "{told}"
+    );
     assert!(told.contains("note: the files as they are now say otherwise"), "{told}");
 }
 
@@ -96,8 +112,14 @@ fn what_is_never_kept_is_not_known_and_what_was_not_sent_is() {
 fn a_malformed_request_is_explained_too() {
     let gateway = start("");
     let told = explained(&gateway, &asked(&gateway, "/a%2fb", ""));
-    assert!(told.starts_with("REFUSED before any rule was asked: encoded slash in the path\n"), "{told}");
-    assert!(told.contains("and was refused before any rule: encoded slash in the path"), "{told}");
+    assert!(
+        told.starts_with("REFUSED before any rule was asked: encoded slash in the path\n"),
+        "{told}"
+    );
+    assert!(
+        told.contains("and was refused before any rule: encoded slash in the path"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -115,8 +137,14 @@ fn what_is_not_remembered_is_found_in_the_access_log_and_else_the_reach_is_told(
     assert_eq!(from(&first).1, "closed");
     let (code, said) = gateway.verb(&["explain", "00000000000000000000000000000000"]);
     assert_eq!(code, Some(2));
-    assert!(said.contains("gateway: it does not remember it. It remembers "), "{said}");
-    assert!(said.contains("access log: ") && said.contains("access.log does not have it"), "{said}");
+    assert!(
+        said.contains("gateway: it does not remember it. It remembers "),
+        "{said}"
+    );
+    assert!(
+        said.contains("access log: ") && said.contains("access.log does not have it"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -125,5 +153,8 @@ fn a_request_that_no_rule_says_anything_of_is_not_remembered() {
     let id = asked(&gateway, "/", "");
     let (code, said) = gateway.verb(&["explain", &id]);
     assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("It remembers 0 refused requests, and 0 that were let through"), "{said}");
+    assert!(
+        said.contains("It remembers 0 refused requests, and 0 that were let through"),
+        "{said}"
+    );
 }

@@ -210,9 +210,18 @@ fn programs_are_told_the_same() {
 fn all_shows_every_rule_with_its_why_and_rule_one_of_them() {
     let folder = Folder::new();
     let all = folder.text(&["https://example.com/", "--ip", "203.0.113.200", "--all"]);
-    assert!(all.starts_with("ALLOWED by office ([[ip_access]])   rules.toml:2:1\n  \"the office\"\n"), "{all}");
-    assert!(all.contains("xmlrpc     block   skipped   rules.toml:8:1\n         `office` matched and skips this phase"), "{all}");
-    assert!(all.contains("http.request.uri.path wildcard \"/admin\" does not hold: it is \"/\" (and 1 more)"), "{all}");
+    assert!(
+        all.starts_with("ALLOWED by office ([[ip_access]])   rules.toml:2:1\n  \"the office\"\n"),
+        "{all}"
+    );
+    assert!(
+        all.contains("xmlrpc     block   skipped   rules.toml:8:1\n         `office` matched and skips this phase"),
+        "{all}"
+    );
+    assert!(
+        all.contains("http.request.uri.path wildcard \"/admin\" does not hold: it is \"/\" (and 1 more)"),
+        "{all}"
+    );
 
     let one = folder.text(&["https://example.com/x", "--ip", "203.0.113.200", "--rule", "xmlrpc"]);
     assert!(
@@ -224,15 +233,25 @@ fn all_shows_every_rule_with_its_why_and_rule_one_of_them() {
         "{one}"
     );
     let both = folder.text(&["https://example.com/x", "--rule", "admin"]);
-    assert!(both.contains("\nadmin ([[lockdown]], block)") && both.contains("\nadmin.admitted ("), "{both}");
-    assert!(folder.complaint(&["/", "--rule", "xmlrcp"]).contains("did you mean `xmlrpc`?"));
+    assert!(
+        both.contains("\nadmin ([[lockdown]], block)") && both.contains("\nadmin.admitted ("),
+        "{both}"
+    );
+    assert!(
+        folder
+            .complaint(&["/", "--rule", "xmlrcp"])
+            .contains("did you mean `xmlrpc`?")
+    );
 }
 
 #[test]
 fn rules_in_shadow_are_shown_as_such() {
     let told = Folder::new().text(&["curl https://example.com/ --compressed", "--ip", "198.51.100.7"]);
     assert!(told.starts_with("ALLOWED: no rule objects\n"), "{told}");
-    assert!(told.contains("curls   block, in shadow   would match; changes nothing   rules.toml:33:1"), "{told}");
+    assert!(
+        told.contains("curls   block, in shadow   would match; changes nothing   rules.toml:33:1"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -255,7 +274,10 @@ fn the_client_is_derived_hop_by_hop_as_for_a_live_request() {
     );
     assert_eq!(from("192.0.2.1")["client"]["ip"], "192.0.2.1");
     let told = folder.text(&["https://example.com/", "--peer", "10.0.0.1", "-H", header]);
-    assert!(told.contains("203.0.113.7 -> 10.0.0.2 (trusted proxy) -> 10.0.0.1 (trusted proxy)"), "{told}");
+    assert!(
+        told.contains("203.0.113.7 -> 10.0.0.2 (trusted proxy) -> 10.0.0.1 (trusted proxy)"),
+        "{told}"
+    );
     let assumed = folder.text(&["https://example.com/"]);
     assert!(assumed.contains("from 127.0.0.1 (assumed: say --ip)"), "{assumed}");
 }
@@ -268,7 +290,9 @@ fn what_is_refused_before_any_rule_is_said() {
     assert_eq!(refused("https://other.example/"), "unknown_host");
     let told = folder.text(&["https://example.com/a%2fb"]);
     assert!(
-        told.starts_with("REFUSED before any rule was asked: encoded slash in the path\n  the client gets 400, reason malformed\n"),
+        told.starts_with(
+            "REFUSED before any rule was asked: encoded slash in the path\n  the client gets 400, reason malformed\n"
+        ),
         "{told}"
     );
 }
@@ -288,17 +312,29 @@ const FIREFOX: &str = "curl 'https://example.com/xmlrpc.php' --compressed -X POS
 fn pasted_curl_lines_are_taken_whole_word_by_word_and_from_standard_input() {
     let folder = Folder::new();
     let chromium = folder.text(&[CHROMIUM, "--ip", "198.51.100.7"]);
-    assert!(chromium.starts_with("BLOCKED by admin ") && chromium.contains("POST https://example.com/admin"), "{chromium}");
+    assert!(
+        chromium.starts_with("BLOCKED by admin ") && chromium.contains("POST https://example.com/admin"),
+        "{chromium}"
+    );
     assert!(!chromium.contains("s3cret"), "{chromium}");
     assert!(chromium.contains("beta   log   matched"), "{chromium}");
     let firefox = folder.text_of(&["-"], FIREFOX);
     assert!(firefox.starts_with("BLOCKED by xmlrpc "), "{firefox}");
-    assert!(firefox.contains("note: not looked at, since no rule can see them: --resolve, -k\n"), "{firefox}");
+    assert!(
+        firefox.contains("note: not looked at, since no rule can see them: --resolve, -k\n"),
+        "{firefox}"
+    );
     assert!(!firefox.contains("s3cret"), "{firefox}");
     let told = folder.json(&["--", "curl", "-kA", "sqlmap/1.8", "https://example.com/"]);
-    assert_eq!((&told["decision"]["rule"], &told["stated_by"]), (&"scanners".into(), &"curl".into()));
+    assert_eq!(
+        (&told["decision"]["rule"], &told["stated_by"]),
+        (&"scanners".into(), &"curl".into())
+    );
     let said = folder.complaint(&["curl --frobnicate -Q x https://example.com/"]);
-    assert!(said.contains("these curl options are not understood here: --frobnicate, -Q"), "{said}");
+    assert!(
+        said.contains("these curl options are not understood here: --frobnicate, -Q"),
+        "{said}"
+    );
 }
 
 fn har(entries: &Value) -> String {
@@ -338,7 +374,10 @@ and 1 to hosts that are not served here
     );
     let told = folder.text(&["--har", "page.har", "--entry", "2", "--ip", "198.51.100.7"]);
     assert!(told.starts_with("BLOCKED by xmlrpc "), "{told}");
-    assert!(told.contains("POST https://example.com/xmlrpc.php?token=REDACTED from 198.51.100.7\n"), "{told}");
+    assert!(
+        told.contains("POST https://example.com/xmlrpc.php?token=REDACTED from 198.51.100.7\n"),
+        "{told}"
+    );
     assert!(!told.contains("s3cret"), "{told}");
     let told = folder.json(&["--har", "page.har", "--entry", "1"]);
     // No cookie was saved, which does not mean that none was sent.
@@ -346,8 +385,16 @@ and 1 to hosts that are not served here
     assert_eq!(told["client"]["assumed"], true);
     let only = Folder::new().file("page.har", &har(&json!([entries[1], entries[2]])));
     assert_eq!(only.json(&["--har", "page.har"])["decision"]["rule"], "xmlrpc");
-    assert!(folder.complaint(&["--har", "page.har", "--entry", "9"]).contains("there is no entry 9: the file has 3"));
-    assert!(folder.complaint(&["--har", "rules.toml"]).contains("this is no HAR file"));
+    assert!(
+        folder
+            .complaint(&["--har", "page.har", "--entry", "9"])
+            .contains("there is no entry 9: the file has 3")
+    );
+    assert!(
+        folder
+            .complaint(&["--har", "rules.toml"])
+            .contains("this is no HAR file")
+    );
 }
 
 const RECORD: &str = r#"{"@timestamp":"2026-01-01T00:00:00.123Z","event.action":"block","event.reason":"rule","rule.id":"partners","portcullis.phase":"rule","portcullis.matched_rules":["partners"],"client.ip":"198.51.100.7","client.geo.country_iso_code":"XX","client.geo.continent_code":"XX","portcullis.client_ip_source":"source","source.ip":"198.51.100.7","source.port":1,"http.request.method":"GET","url.scheme":"https","url.domain":"example.com","url.path":"PATH","url.original":"PATH","http.version":"2","http.request.id":"0192f0c31e5a7c2e8c41d0a3b5f6e7d8","user_agent.original":"Mozilla/5.0","portcullis.site":"main","portcullis.generation":3,"http.response.status_code":403}"#;
@@ -355,15 +402,25 @@ const ID: &str = "0192f0c31e5a7c2e8c41d0a3b5f6e7d8";
 
 #[test]
 fn what_a_log_does_not_carry_is_said_and_never_taken_for_empty() {
-    let log = ["/other", "/partners"].map(|path| RECORD.replace("PATH", path)).join("\n");
+    let log = ["/other", "/partners"]
+        .map(|path| RECORD.replace("PATH", path))
+        .join("\n");
     let folder = Folder::new().file("access.log", &log);
     let told = folder.text(&[ID, "--log", "access.log"]);
     assert!(
-        told.starts_with("UNDECIDED: it depends on the header cookie, the header x-partner, which the access log does not carry\n"),
+        told.starts_with(
+            "UNDECIDED: it depends on the header cookie, the header x-partner, which the access log does not carry\n"
+        ),
         "{told}"
     );
-    assert!(told.contains("  it is one of: allowed; blocked by partners\n"), "{told}");
-    assert!(told.contains("it came 2026-01-01T00:00:00.123Z, and was blocked by partners, generation 3\n"), "{told}");
+    assert!(
+        told.contains("  it is one of: allowed; blocked by partners\n"),
+        "{told}"
+    );
+    assert!(
+        told.contains("it came 2026-01-01T00:00:00.123Z, and was blocked by partners, generation 3\n"),
+        "{told}"
+    );
     assert!(told.contains("partners   block   not known"), "{told}");
     // Whatever the header was: on another path the rule does not match.
     let told = folder.text_of(&["-"], &RECORD.replace("PATH", "/xmlrpc.php"));
@@ -375,11 +432,21 @@ fn what_a_log_does_not_carry_is_said_and_never_taken_for_empty() {
 fn an_id_that_is_nowhere_says_where_it_was_looked_for() {
     let folder = Folder::new().file("access.log", &RECORD.replace("PATH", "/"));
     let said = folder.complaint(&["--request", "unheard-of", "--log", "access.log"]);
-    assert!(said.contains("no request with the id unheard-of is known\n  access log: access.log does not have it"), "{said}");
+    assert!(
+        said.contains("no request with the id unheard-of is known\n  access log: access.log does not have it"),
+        "{said}"
+    );
     let said = folder.complaint(&["ffffffffffffffffffffffffffffffff"]);
-    assert!(said.contains("gateway: the configuration names no admin socket"), "{said}");
-    assert!(said.contains("access log: it goes to standard output; name a file that keeps it with --log FILE"), "{said}");
-    let text = format!("2026-01-01T00:00:00.000Z block 403 rule 198.51.100.7 XX GET https://example.com/ \"x\" 0.4ms id={ID}");
+    assert!(
+        said.contains("gateway: the configuration names no admin socket"),
+        "{said}"
+    );
+    assert!(
+        said.contains("access log: it goes to standard output; name a file that keeps it with --log FILE"),
+        "{said}"
+    );
+    let text =
+        format!("2026-01-01T00:00:00.000Z block 403 rule 198.51.100.7 XX GET https://example.com/ \"x\" 0.4ms id={ID}");
     let said = folder.file("text.log", &text).complaint(&[ID, "--log", "text.log"]);
     assert!(said.contains("has it as text, which tells too little"), "{said}");
 }

@@ -19,7 +19,11 @@ fn root() -> &'static Path {
 fn checkout() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a directory");
     for from in ["config", "rules", "lists", "pages", "tests/fixtures/explain"] {
-        let to = if from.starts_with("tests") { folder.path().to_owned() } else { folder.path().join(from) };
+        let to = if from.starts_with("tests") {
+            folder.path().to_owned()
+        } else {
+            folder.path().join(from)
+        };
         fs::create_dir_all(&to).expect("a directory");
         for entry in fs::read_dir(root().join(from)).expect("it is there") {
             let path = entry.expect("readable").path();
@@ -74,7 +78,11 @@ fn what_the_documentation_shows_is_what_is_printed() {
         let printed: Vec<&str> = printed.trim_end().lines().collect();
         runs += 1;
         if !is_shown(shown, &printed) {
-            wrong.push(format!("$ {whole}\n--- shown\n{}\n--- printed\n{}", shown.join("\n"), printed.join("\n")));
+            wrong.push(format!(
+                "$ {whole}\n--- shown\n{}\n--- printed\n{}",
+                shown.join("\n"),
+                printed.join("\n")
+            ));
         }
         let typed = &block[..block.len() - shown.len()];
         let is_cut = shown.contains(&ANY);

@@ -91,7 +91,10 @@ impl Client {
 
     pub(super) fn json(&self) -> Value {
         let geo = &self.facts.geo;
-        let way = self.way.iter().map(|hop| json!({ "ip": hop.ip.addr(), "trusted": hop.trusted }));
+        let way = self
+            .way
+            .iter()
+            .map(|hop| json!({ "ip": hop.ip.addr(), "trusted": hop.trusted }));
         json!({
             "ip": self.facts.ip.addr(),
             "from": self.from,

@@ -45,7 +45,10 @@ pub(super) fn read(words: &[String]) -> Result<Asked, String> {
     while let Some(word) = words.next() {
         if let Some(long) = word.strip_prefix("--").filter(|long| !long.is_empty()) {
             curl.long(long, &mut words)?;
-        } else if let Some(short) = word.strip_prefix('-').filter(|short| !short.is_empty() && *short != "-") {
+        } else if let Some(short) = word
+            .strip_prefix('-')
+            .filter(|short| !short.is_empty() && *short != "-")
+        {
             curl.short(short, &mut words)?;
         } else if word != "--" {
             curl.address(word)?;
@@ -120,7 +123,8 @@ impl Curl {
 
     fn all_remarks(&self) -> Vec<String> {
         let unseen: Vec<&str> = self.unseen.iter().map(String::as_str).collect();
-        let unseen = (!unseen.is_empty()).then(|| format!("not looked at, since no rule can see them: {}", unseen.join(", ")));
+        let unseen =
+            (!unseen.is_empty()).then(|| format!("not looked at, since no rule can see them: {}", unseen.join(", ")));
         self.remarks.iter().cloned().chain(unseen).collect()
     }
 
@@ -190,7 +194,8 @@ impl Curl {
             }
             "next" => return Err("one request at a time: what follows --next is another one".to_owned()),
             "digest" | "ntlm" | "negotiate" | "anyauth" | "netrc" | "netrc-optional" => {
-                self.remarks.push(format!("{written}: what curl then sends as Authorization is not known"));
+                self.remarks
+                    .push(format!("{written}: what curl then sends as Authorization is not known"));
                 self.withheld.push("authorization".to_owned());
             }
             name if is_one_of(UNSEEN, name) || name.strip_prefix("no-").is_some_and(|name| is_one_of(UNSEEN, name)) => {
@@ -206,7 +211,9 @@ impl Curl {
             "request" => self.method = Some(value.to_owned()),
             "request-target" => self.target = Some(value.to_owned()),
             "header" if value.starts_with('@') => {
-                return Err(format!("{written} {value}: the headers of a file are not read; write them out"));
+                return Err(format!(
+                    "{written} {value}: the headers of a file are not read; write them out"
+                ));
             }
             "header" => self.headers.push(value.to_owned()),
             "user-agent" => self.headers.push(format!("User-Agent: {value}")),
@@ -216,14 +223,16 @@ impl Curl {
             }
             "range" => self.headers.push(format!("Range: bytes={value}")),
             "cookie" if !value.contains('=') => {
-                self.remarks.push(format!("{written} {value}: the cookies of a file are not read"));
+                self.remarks
+                    .push(format!("{written} {value}: the cookies of a file are not read"));
                 self.withheld.push("cookie".to_owned());
             }
             "cookie" => self.headers.push(format!("Cookie: {value}")),
             "user" => self.authorization = Some(format!("Basic {}", base64(value.as_bytes()))),
             "oauth2-bearer" => self.authorization = Some(format!("Bearer {value}")),
             "aws-sigv4" => {
-                self.remarks.push(format!("{written}: the signature that curl then sends is not known"));
+                self.remarks
+                    .push(format!("{written}: the signature that curl then sends is not known"));
                 self.withheld.push("authorization".to_owned());
             }
             "data" | "data-raw" | "data-binary" | "data-ascii" => self.form(value.to_owned()),
@@ -245,9 +254,15 @@ impl Curl {
             "url" => self.address(value)?,
             "interface" => match value.parse() {
                 Ok(address) => self.interface = Some(address),
-                Err(_) => self.remarks.push(format!("{written} {value} is no address: say who asks with --ip")),
+                Err(_) => self
+                    .remarks
+                    .push(format!("{written} {value} is no address: say who asks with --ip")),
             },
-            "config" => return Err(format!("{written} {value}: a file of options is not read; write them out")),
+            "config" => {
+                return Err(format!(
+                    "{written} {value}: a file of options is not read; write them out"
+                ));
+            }
             _ => {
                 self.unseen.insert(written.to_owned());
             }
@@ -287,7 +302,8 @@ fn has_dot_segments(url: &str) -> bool {
 
 /// As `--data-urlencode` encodes: `content`, `=content`, or `name=content`.
 fn url_encoded(written: &str) -> String {
-    let encoded = |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
+    let encoded =
+        |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
     match written.split_once('=') {
         Some(("", content)) => encoded(content),
         Some((name, content)) => format!("{name}={}", encoded(content)),
@@ -562,11 +578,23 @@ mod tests {
         for (line, name, value) in [
             ("curl -u a:b x", "authorization", Some("Basic YTpi")),
             ("curl --oauth2-bearer t x", "authorization", Some("Bearer t")),
-            ("curl -d a=b x", "content-type", Some("application/x-www-form-urlencoded")),
-            ("curl -d a=b -H content-type:text/csv x", "content-type", Some("text/csv")),
+            (
+                "curl -d a=b x",
+                "content-type",
+                Some("application/x-www-form-urlencoded"),
+            ),
+            (
+                "curl -d a=b -H content-type:text/csv x",
+                "content-type",
+                Some("text/csv"),
+            ),
             ("curl --json {} x", "content-type", Some("application/json")),
             ("curl --json {} x", "accept", Some("application/json")),
-            ("curl --compressed x", "accept-encoding", Some("deflate, gzip, br, zstd")),
+            (
+                "curl --compressed x",
+                "accept-encoding",
+                Some("deflate, gzip, br, zstd"),
+            ),
             ("curl -r 0-9 x", "range", Some("bytes=0-9")),
             ("curl -b a=b x", "cookie", Some("a=b")),
             ("curl -G -d a=b x", "content-type", None),
@@ -580,8 +608,14 @@ mod tests {
         assert_eq!(version("curl -0 https://x/"), Version::HTTP_10);
         assert_eq!(version("curl --http1.1 https://x/"), Version::HTTP_11);
         let shown = |line: &str| curl(line).expect("a request").to_string();
-        assert_eq!(shown("curl -G -d a=b --data-urlencode c=d/e x/?y"), "GET http://x/?y&a=b&c=d%2Fe");
-        assert_eq!(shown("curl --request-target /a/../b https://x/y?z"), "GET https://x/a/../b");
+        assert_eq!(
+            shown("curl -G -d a=b --data-urlencode c=d/e x/?y"),
+            "GET http://x/?y&a=b&c=d%2Fe"
+        );
+        assert_eq!(
+            shown("curl --request-target /a/../b https://x/y?z"),
+            "GET https://x/a/../b"
+        );
         assert_eq!(shown("curl -T file https://x/y"), "PUT https://x/y");
         let peer = curl("curl --interface 127.0.0.66 x").expect("a request").peer;
         assert_eq!(peer, Some(IpAddr::from([127, 0, 0, 66])));
@@ -608,7 +642,10 @@ mod tests {
             ("curl", "no URL"),
             ("curl a b", "one request at a time"),
             ("curl a --next b", "one request at a time"),
-            ("curl --frobnicate -Q --more x", "not understood here: --frobnicate, -Q, --more"),
+            (
+                "curl --frobnicate -Q --more x",
+                "not understood here: --frobnicate, -Q, --more",
+            ),
             ("curl ftp://x/", "`ftp://` is not served"),
             ("curl -X", "-X needs a value"),
             ("curl -H @file x", "headers of a file are not read"),

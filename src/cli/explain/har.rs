@@ -6,10 +6,7 @@ use http::Version;
 use serde_json::{Value, json};
 
 use super::request::{Asked, Stated, header, split};
-use crate::{
-    policy::normalize::Host,
-    snapshot::Snapshot,
-};
+use crate::{policy::normalize::Host, snapshot::Snapshot};
 
 /// A HAR file.
 pub(super) struct Har {
@@ -46,7 +43,10 @@ impl Har {
         let entries = entries.ok_or("this is no HAR file: it has no `log.entries`")?;
         let has_credential = |entry: &Value| {
             let lines = entry.pointer("/request/headers").and_then(Value::as_array);
-            let mut names = lines.into_iter().flatten().filter_map(|line| line.get("name")?.as_str());
+            let mut names = lines
+                .into_iter()
+                .flatten()
+                .filter_map(|line| line.get("name")?.as_str());
             names.any(|name| name.eq_ignore_ascii_case("cookie") || name.eq_ignore_ascii_case("authorization"))
         };
         Ok(Self {
@@ -62,10 +62,16 @@ impl Har {
     pub(super) fn choose(&self, number: Option<usize>, snapshot: &Snapshot) -> Result<Chosen, String> {
         if let Some(number) = number {
             let entry = number.checked_sub(1).and_then(|at| self.entries.get(at));
-            let entry = entry.ok_or_else(|| format!("there is no entry {number}: the file has {}", self.entries.len()))?;
+            let entry =
+                entry.ok_or_else(|| format!("there is no entry {number}: the file has {}", self.entries.len()))?;
             return self.request(entry).map(|asked| Chosen::One(Box::new(asked)));
         }
-        let all: Vec<Line> = self.entries.iter().enumerate().filter_map(|(at, entry)| line(at, entry)).collect();
+        let all: Vec<Line> = self
+            .entries
+            .iter()
+            .enumerate()
+            .filter_map(|(at, entry)| line(at, entry))
+            .collect();
         let ours: Vec<&Line> = all.iter().filter(|line| is_served(&line.url, snapshot)).collect();
         match (ours.as_slice(), all.as_slice()) {
             (_, []) => Err("there is no request in this HAR file".to_owned()),
@@ -97,7 +103,8 @@ impl Har {
             remarks.push("HTTP/3 is not served: judged as HTTP/2".to_owned());
         }
         if self.is_sanitized {
-            remarks.push("the HAR holds no cookies and no Authorization: it may have been saved without them".to_owned());
+            remarks
+                .push("the HAR holds no cookies and no Authorization: it may have been saved without them".to_owned());
         }
         Ok(Asked {
             tls,
@@ -134,7 +141,9 @@ fn line(at: usize, entry: &Value) -> Option<Line> {
 
 /// Whether the URL's host is one of a site's.
 fn is_served(url: &str, snapshot: &Snapshot) -> bool {
-    let host = split(url).ok().and_then(|(_, authority, _)| Host::parse(authority).ok());
+    let host = split(url)
+        .ok()
+        .and_then(|(_, authority, _)| Host::parse(authority).ok());
     host.is_some_and(|host| snapshot.site_table.find(&host.name).is_some())
 }
 
@@ -149,7 +158,11 @@ fn listed(lines: &[&Line], elsewhere: usize) -> Chosen {
             status => status.to_string(),
         };
         let url: String = without_query(&line.url).chars().take(LONGEST).collect();
-        let _ = writeln!(text, "{mark} {:>4}  {status:<4}  {:<7}  {url}", line.number, line.method);
+        let _ = writeln!(
+            text,
+            "{mark} {:>4}  {status:<4}  {:<7}  {url}",
+            line.number, line.method
+        );
     }
     if elsewhere > 0 {
         let _ = writeln!(text, "and {elsewhere} to hosts that are not served here");
@@ -157,9 +170,7 @@ fn listed(lines: &[&Line], elsewhere: usize) -> Chosen {
     if lines.iter().any(|line| is_refused(line.status)) {
         text.push_str("* was refused, or got no answer\n");
     }
-    let entry = |line: &&Line| {
-        json!({ "entry": line.number, "method": line.method, "status": line.status, "url": without_query(&line.url) })
-    };
+    let entry = |line: &&Line| json!({ "entry": line.number, "method": line.method, "status": line.status, "url": without_query(&line.url) });
     let entries: Vec<Value> = lines.iter().map(entry).collect();
     Chosen::List(text, json!({ "entries": entries, "elsewhere": elsewhere }))
 }

@@ -88,7 +88,9 @@ impl Told {
     /// Takes the request through everything that a live one goes through.
     /// `rule`: the one to tell of alone.
     pub(super) fn new(question: Question, rule: Option<&str>, snapshot: &Snapshot) -> Self {
-        let shown = question.asked.shown(|target| redacted_target(&snapshot.settings.log, target));
+        let shown = question
+            .asked
+            .shown(|target| redacted_target(&snapshot.settings.log, target));
         let mut told = Self {
             shown,
             client: None,
@@ -126,7 +128,9 @@ impl Told {
         let facts = client.facts;
         self.client = Some(client);
         let head = head::check(&parts, &snapshot.headers)?;
-        let chosen = snapshot.site_table.choose(&head.host.name, self.asked.server_name.as_ref())?;
+        let chosen = snapshot
+            .site_table
+            .choose(&head.host.name, self.asked.server_name.as_ref())?;
         let Some(compiled) = snapshot.sites.get(chosen) else {
             return Ok(Outcome::Unjudged("its site is gone".to_owned()));
         };
@@ -156,7 +160,13 @@ impl Told {
             client: facts,
         };
         let secret = secret_facts(&target, &parts.headers, redacted);
-        Ok(Outcome::Judged(self.decide(&facts, &secret, compiled, circumstances, snapshot)))
+        Ok(Outcome::Judged(self.decide(
+            &facts,
+            &secret,
+            compiled,
+            circumstances,
+            snapshot,
+        )))
     }
 
     fn decide(
@@ -273,7 +283,9 @@ impl Told {
                 let verdict = &explanation.verdict;
                 Some(record.action == verdict.verdict && record.rule == verdict.rule)
             }
-            Outcome::Refused(error) => Some(record.action == "reject" && record.detail.as_deref() == Some(error.detail)),
+            Outcome::Refused(error) => {
+                Some(record.action == "reject" && record.detail.as_deref() == Some(error.detail))
+            }
             Outcome::Judged(_) | Outcome::Unjudged(_) => None,
         }
     }
@@ -375,7 +387,9 @@ fn secret_facts(target: &Target, headers: &http::HeaderMap, redacted: impl Fn(&s
     if is_secret(target.path()) {
         secret.push(Fact::Path);
     }
-    let referer = headers.get(http::header::REFERER).and_then(|referer| referer.to_str().ok());
+    let referer = headers
+        .get(http::header::REFERER)
+        .and_then(|referer| referer.to_str().ok());
     if referer.is_some_and(is_secret) {
         secret.push(Fact::Header("referer"));
     }

@@ -16,7 +16,10 @@ use crate::{
         reload::{ask, not_asked},
         session::Session,
     },
-    config::{self, settings::{LogFormat, LogTarget}},
+    config::{
+        self,
+        settings::{LogFormat, LogTarget},
+    },
     policy::{facts::HttpVersion, normalize::HostName},
     snapshot::Snapshot,
     telemetry::access::read::{Record, Withheld},
@@ -77,7 +80,10 @@ pub(super) fn find(id: &str, log: Option<&Path>, snapshot: &Snapshot, session: &
     if log.is_none() && snapshot.settings.log.format == LogFormat::Text {
         looked.push("(records are written as text, which tells less than `format = \"json\"`)".to_owned());
     }
-    Err(format!("no request with the id {id} is known\n  {}", looked.join("\n  ")))
+    Err(format!(
+        "no request with the id {id} is known\n  {}",
+        looked.join("\n  ")
+    ))
 }
 
 fn name(file: &Path) -> String {
@@ -91,7 +97,9 @@ fn name(file: &Path) -> String {
 fn remembered(id: &str, session: &Session) -> Result<Asked, String> {
     let path = session.config().map_err(|fault| fault.message)?;
     let admin = config::admin(&path).map_err(|_| "gateway: `[admin]` does not load".to_owned())?;
-    let socket = admin.socket.ok_or("gateway: the configuration names no admin socket to ask it")?;
+    let socket = admin
+        .socket
+        .ok_or("gateway: the configuration names no admin socket to ask it")?;
     let answer = ask(&socket, &json!({ "verb": "event", "id": id }), TIMEOUT);
     let answer = answer.map_err(|error| format!("gateway: {}", not_asked(&socket, &error)))?;
     if let Some(error) = answer.get("error").and_then(Value::as_str) {
@@ -111,7 +119,9 @@ fn reach(answer: &Value) -> String {
     let number = |pointer: &str| answer.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
     let since = |sort: &str| {
         let since = answer.pointer(&format!("/memory/{sort}/since")).and_then(Value::as_str);
-        since.map(|since| format!(", the oldest of {since}")).unwrap_or_default()
+        since
+            .map(|since| format!(", the oldest of {since}"))
+            .unwrap_or_default()
     };
     let room = number("/memory/room");
     if room == 0 {
@@ -150,9 +160,15 @@ fn logged(id: &str, file: &Path) -> io::Result<Option<Vec<u8>>> {
             return Ok(found);
         }
         let trimmed = line.trim_ascii_end();
-        let is_text = |at: usize| !trimmed.get(at..).is_some_and(|rest| rest.first().is_some_and(u8::is_ascii_alphanumeric));
+        let is_text = |at: usize| {
+            !trimmed
+                .get(at..)
+                .is_some_and(|rest| rest.first().is_some_and(u8::is_ascii_alphanumeric))
+        };
         let is_it = finders[0].find(trimmed).is_some()
-            || finders[1].find(trimmed).is_some_and(|at| is_text(at + members[1].len()));
+            || finders[1]
+                .find(trimmed)
+                .is_some_and(|at| is_text(at + members[1].len()));
         if is_it {
             found = Some(trimmed.to_vec());
         }

@@ -47,7 +47,11 @@ pub(super) fn write(
             true => format!(", read as {}: {}", printable(&reading.path), verdict(reading)),
             false => String::new(),
         };
-        writeln!(text, "\n{}{read}", paint.head("rules, in the order in which they are asked"))?;
+        writeln!(
+            text,
+            "\n{}{read}",
+            paint.head("rules, in the order in which they are asked")
+        )?;
         if fates(reading) == fates(first) && !std::ptr::eq(reading, first) {
             writeln!(text, "  as above")?;
             continue;
@@ -57,7 +61,11 @@ pub(super) fn write(
         }
     }
     if *shown == Shown::WhatMattered && explanation.readings.iter().any(|reading| hides(reading, &list)) {
-        writeln!(text, "\n{}", paint.faint("--all shows every rule, --rule ID one of them and why it matched or not"))?;
+        writeln!(
+            text,
+            "\n{}",
+            paint.faint("--all shows every rule, --rule ID one of them and why it matched or not")
+        )?;
     }
     Ok(())
 }
@@ -136,7 +144,11 @@ impl List<'_> {
     /// The skipped rules without a line, by why they were.
     fn left_out(&self, phase: &ExplainedPhase) -> BTreeMap<String, usize> {
         let mut by_why = BTreeMap::new();
-        for rule in phase.rules.iter().filter(|rule| !self.shows(rule) && rule.fate == Fate::Skipped) {
+        for rule in phase
+            .rules
+            .iter()
+            .filter(|rule| !self.shows(rule) && rule.fate == Fate::Skipped)
+        {
             *by_why.entry(rule.why.clone().unwrap_or_default()).or_default() += 1;
         }
         by_why
@@ -157,12 +169,20 @@ impl List<'_> {
             (fate, _) => fate.as_str().to_owned(),
         };
         let id = &rule.id;
-        writeln!(text, "    {mark} {id:<width$}   {does}   {fate}   {}", self.paint.faint(&rule.place))?;
+        writeln!(
+            text,
+            "    {mark} {id:<width$}   {does}   {fate}   {}",
+            self.paint.faint(&rule.place)
+        )?;
         if let Some(why) = &rule.why {
             writeln!(text, "         {why}")?;
         }
         // The deciding one was told at length already.
-        let short = rule.trace.as_ref().filter(|_| !decides).and_then(|trace| why::in_short(trace, self.policy));
+        let short = rule
+            .trace
+            .as_ref()
+            .filter(|_| !decides)
+            .and_then(|trace| why::in_short(trace, self.policy));
         match short {
             Some(short) => writeln!(text, "         {}", self.paint.faint(&short)),
             None => Ok(()),
@@ -176,9 +196,18 @@ pub(super) fn one(explained: &ExplainedRule, policy: &Policy, paint: Paint, text
         "skip" => format!("skip {}", explained.skips.join(", ")),
         action => action.to_owned(),
     };
-    let shadow = if explained.mode == "shadow" { ", in shadow: it never acts" } else { "" };
+    let shadow = if explained.mode == "shadow" {
+        ", in shadow: it never acts"
+    } else {
+        ""
+    };
     let id = paint.head(&explained.id);
-    writeln!(text, "{id} ([[{}]], {does}{shadow})   {}", explained.kind, paint.faint(&explained.place))?;
+    writeln!(
+        text,
+        "{id} ([[{}]], {does}{shadow})   {}",
+        explained.kind,
+        paint.faint(&explained.place)
+    )?;
     if let Some(note) = &explained.note {
         writeln!(text, "  \"{}\"", printable(note))?;
     }

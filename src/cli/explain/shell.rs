@@ -90,7 +90,10 @@ fn double_quoted(text: &str) -> Result<usize, String> {
 /// A shell would put a variable's value here; nobody knows it.
 fn note_variable(piece: &str, rest: &str, remarks: &mut Vec<String>) {
     let text = if piece == "$" { rest } else { piece };
-    let Some(at) = text.find('$').filter(|at| piece == "$" || text.as_bytes().get(at.wrapping_sub(1)) != Some(&b'\\')) else {
+    let Some(at) = text
+        .find('$')
+        .filter(|at| piece == "$" || text.as_bytes().get(at.wrapping_sub(1)) != Some(&b'\\'))
+    else {
         return;
     };
     let name: String = text[at + 1..]
@@ -99,7 +102,9 @@ fn note_variable(piece: &str, rest: &str, remarks: &mut Vec<String>) {
         .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
         .collect();
     if !name.is_empty() {
-        remarks.push(format!("`${name}` is taken as written: a shell would put a value there"));
+        remarks.push(format!(
+            "`${name}` is taken as written: a shell would put a value there"
+        ));
     }
 }
 
@@ -183,8 +188,14 @@ mod tests {
     fn quotes_of_every_sort_are_read_as_bash_reads_them() {
         for (line, expected) in [
             ("curl 'a b' \"c d\" e\\ f", &["curl", "a b", "c d", "e f"][..]),
-            ("curl 'https://x/' \\\n  -H 'a: b' \\\r\n  --compressed", &["curl", "https://x/", "-H", "a: b", "--compressed"]),
-            (r"curl --data-raw $'it\'s\n\u00e9\x41\101\!'", &["curl", "--data-raw", "it's\né\x41A\\!"]),
+            (
+                "curl 'https://x/' \\\n  -H 'a: b' \\\r\n  --compressed",
+                &["curl", "https://x/", "-H", "a: b", "--compressed"],
+            ),
+            (
+                r"curl --data-raw $'it\'s\n\u00e9\x41\101\!'",
+                &["curl", "--data-raw", "it's\né\x41A\\!"],
+            ),
             (r#"curl "a \"b\" \$c""#, &["curl", "a \"b\" $c"]),
             ("$ curl x'y'z", &["curl", "xyz"]),
             ("curl x 2>/dev/null", &["curl", "x"]),

@@ -71,7 +71,12 @@ impl Page<'_> {
             Outcome::Judged(explanation) => self.judged(explanation, text)?,
             Outcome::Refused(error) => {
                 let (status, reason) = (error.status.as_u16(), error.reason.as_str());
-                writeln!(text, "{} before any rule was asked: {}", self.paint.bad("REFUSED"), error.detail)?;
+                writeln!(
+                    text,
+                    "{} before any rule was asked: {}",
+                    self.paint.bad("REFUSED"),
+                    error.detail
+                )?;
                 writeln!(text, "  the client gets {status}, reason {reason}")?;
             }
             Outcome::Unjudged(why) => {
@@ -102,7 +107,12 @@ impl Page<'_> {
         let verdict = &explanation.verdict;
         let deciding = deciding(explanation);
         let by = match (deciding, verdict.reason) {
-            (Some(rule), _) => format!(" by {} ([[{}]])   {}", rule.id, rule.kind, self.paint.faint(&rule.place)),
+            (Some(rule), _) => format!(
+                " by {} ([[{}]])   {}",
+                rule.id,
+                rule.kind,
+                self.paint.faint(&rule.place)
+            ),
             (None, Some("default")) => ": no rule allows it, and the site's default is to block".to_owned(),
             (None, _) if verdict.verdict == "allow" => ": no rule objects".to_owned(),
             (None, _) => String::new(),
@@ -112,8 +122,17 @@ impl Page<'_> {
             "block" => writeln!(text, "{}{by}", self.paint.bad("BLOCKED"))?,
             _ => {
                 let on = explanation.depends_on.join(", ");
-                let on = if on.is_empty() { "what is not known".to_owned() } else { on };
-                writeln!(text, "{}: it depends on {on}, which {}", self.paint.warn("UNDECIDED"), self.keeper())?;
+                let on = if on.is_empty() {
+                    "what is not known".to_owned()
+                } else {
+                    on
+                };
+                writeln!(
+                    text,
+                    "{}: it depends on {on}, which {}",
+                    self.paint.warn("UNDECIDED"),
+                    self.keeper()
+                )?;
             }
         }
         if !explanation.possible.is_empty() {
@@ -149,9 +168,20 @@ impl Page<'_> {
             return Ok(());
         };
         let record = &recorded.record;
-        let by = record.rule.as_ref().map(|rule| format!(" by {rule}")).unwrap_or_default();
-        let detail = record.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
-        let generation = record.generation.map(|number| format!(", generation {number}")).unwrap_or_default();
+        let by = record
+            .rule
+            .as_ref()
+            .map(|rule| format!(" by {rule}"))
+            .unwrap_or_default();
+        let detail = record
+            .detail
+            .as_ref()
+            .map(|detail| format!(": {detail}"))
+            .unwrap_or_default();
+        let generation = record
+            .generation
+            .map(|number| format!(", generation {number}"))
+            .unwrap_or_default();
         let action = past(&record.action);
         let changed = match (&recorded.in_force, record.generation) {
             (Some((now, loaded)), Some(then)) if *now != then => {
@@ -160,7 +190,12 @@ impl Page<'_> {
             (Some(_), Some(_)) => "; the same is in force now".to_owned(),
             (_, _) => String::new(),
         };
-        writeln!(text, "  it came {}, and was {action}{by}{}{generation}{changed}", record.time, printable(&detail))?;
+        writeln!(
+            text,
+            "  it came {}, and was {action}{by}{}{generation}{changed}",
+            record.time,
+            printable(&detail)
+        )?;
         if self.told.is_as_recorded() == Some(false) {
             let warning = match &self.told.outcome {
                 Outcome::Judged(_) if record.action == "reject" => {
@@ -176,7 +211,11 @@ impl Page<'_> {
     fn why(&self, explanation: &Explanation, text: &mut String) -> std::fmt::Result {
         if let Some(now) = self.told.now {
             let now = if now == "allow" { "allowed" } else { "blocked" };
-            writeln!(text, "  {} judged at this moment it would be {now}", self.paint.warn("note:"))?;
+            writeln!(
+                text,
+                "  {} judged at this moment it would be {now}",
+                self.paint.warn("note:")
+            )?;
         }
         let Some(rule) = deciding(explanation) else {
             return Ok(());
@@ -222,7 +261,11 @@ impl Page<'_> {
         writeln!(text, "\n{}", self.paint.head("request"))?;
         if let Some(client) = &self.told.client {
             let ip = client.facts.ip.addr();
-            writeln!(text, "  client     {ip}   {}", self.paint.faint(&format!("from {}", client.from)))?;
+            writeln!(
+                text,
+                "  client     {ip}   {}",
+                self.paint.faint(&format!("from {}", client.from))
+            )?;
             if client.way.len() > 1 {
                 let way: Vec<String> = client.way.iter().rev().map(hop).collect();
                 writeln!(text, "             {}", way.join(" -> "))?;
@@ -230,30 +273,52 @@ impl Page<'_> {
             let geo = &client.facts.geo;
             let (country, continent) = (geo.country.as_str(), geo.continent.as_str());
             let place = format!("{country}, continent {continent}");
-            writeln!(text, "  country    {place}   {}", self.paint.faint(&client.source("country")))?;
+            writeln!(
+                text,
+                "  country    {place}   {}",
+                self.paint.faint(&client.source("country"))
+            )?;
             let organization = client.described.organization.as_ref();
             let system = match (geo.asn, organization) {
                 (0, _) => "unknown".to_owned(),
                 (asn, Some(name)) if !client.stated.contains(&"asn") => format!("AS{asn} {}", printable(name)),
                 (asn, _) => format!("AS{asn}"),
             };
-            writeln!(text, "  network    {system}   {}", self.paint.faint(&client.source("asn")))?;
+            writeln!(
+                text,
+                "  network    {system}   {}",
+                self.paint.faint(&client.source("asn"))
+            )?;
         }
         if let Some(site) = &self.told.site {
             let by = match site.by.as_str() {
                 "*" => "by \"*\": no site names the host".to_owned(),
                 by => format!("by its host \"{by}\""),
             };
-            writeln!(text, "  site       {}, upstream {}   {}", site.name, site.upstream, self.paint.faint(&by))?;
+            writeln!(
+                text,
+                "  site       {}, upstream {}   {}",
+                site.name,
+                site.upstream,
+                self.paint.faint(&by)
+            )?;
         }
         if let Some(path) = &self.told.path {
             writeln!(text, "  path       {}", path.canonical)?;
             if path.sent != path.canonical {
                 let changes = path.changes.join("; ");
-                writeln!(text, "             {}", self.paint.faint(&format!("sent as {}: {changes}", path.sent)))?;
+                writeln!(
+                    text,
+                    "             {}",
+                    self.paint.faint(&format!("sent as {}: {changes}", path.sent))
+                )?;
             }
             for other in &path.others {
-                writeln!(text, "             an origin may read it as {}: judged as well", printable(other))?;
+                writeln!(
+                    text,
+                    "             an origin may read it as {}: judged as well",
+                    printable(other)
+                )?;
             }
         }
         Ok(())
@@ -304,10 +369,12 @@ fn turn_words(turn: &Turn) -> String {
     let changes: Vec<String> = turn
         .changes
         .iter()
-        .map(|change| match change.tried.is_empty() || change.words.contains(&change.tried) {
-            true => change.words.clone(),
-            false => format!("{} (such as {})", change.words, change.tried),
-        })
+        .map(
+            |change| match change.tried.is_empty() || change.words.contains(&change.tried) || is_time(change.fact) {
+                true => change.words.clone(),
+                false => format!("{} (such as {})", change.words, change.tried),
+            },
+        )
         .collect();
     let by = turn.verdict.rule.as_ref();
     let by = by.map(|rule| match turn.verdict.verdict {
@@ -315,6 +382,11 @@ fn turn_words(turn: &Turn) -> String {
         _ => format!("; {rule} then blocks it"),
     });
     format!("{}{}", changes.join(", and "), by.unwrap_or_default())
+}
+
+/// Whether the fact is when the request came: any other time is as good as the one that was tried.
+fn is_time(fact: &str) -> bool {
+    matches!(fact, "portcullis.now" | "http.request.timestamp.sec")
 }
 
 fn hop(hop: &Hop) -> String {

@@ -50,7 +50,10 @@ fn laid_out(rule: &ExplainedRule) -> Vec<String> {
     }
     match layout(expression, WIDTH) {
         Ok(lines) if lines.len() <= MAX_LINES => lines,
-        Ok(_) | Err(_) => vec![format!("of its expression (`portcullis rules {}`) these parts decided:", rule.id)],
+        Ok(_) | Err(_) => vec![format!(
+            "of its expression (`portcullis rules {}`) these parts decided:",
+            rule.id
+        )],
     }
 }
 
@@ -58,7 +61,12 @@ fn laid_out(rule: &ExplainedRule) -> Vec<String> {
 fn parts(trace: &Trace, policy: &Policy, indent: &str, paint: Paint, text: &mut String) -> std::fmt::Result {
     let mut found = Vec::new();
     gather(trace, &mut found);
-    let width = found.iter().take(MAX_PARTS).map(|part| part.text.chars().count()).max().unwrap_or(0);
+    let width = found
+        .iter()
+        .take(MAX_PARTS)
+        .map(|part| part.text.chars().count())
+        .max()
+        .unwrap_or(0);
     let width = width.min(COLUMN);
     for part in found.iter().take(MAX_PARTS) {
         let (mark, is_good) = match part.outcome {
@@ -72,7 +80,11 @@ fn parts(trace: &Trace, policy: &Policy, indent: &str, paint: Paint, text: &mut 
         // What is longer than the column has its values on a line of their own.
         match (said.is_empty(), shown.chars().count() > width) {
             (true, _) => writeln!(text, "{indent}  {mark}  {shown}")?,
-            (false, false) => writeln!(text, "{indent}  {mark}  {shown:<width$}   {}", paint.faint(&printable(&said)))?,
+            (false, false) => writeln!(
+                text,
+                "{indent}  {mark}  {shown:<width$}   {}",
+                paint.faint(&printable(&said))
+            )?,
             (false, true) => {
                 writeln!(text, "{indent}  {mark}  {shown}")?;
                 writeln!(text, "{indent}       {}", paint.faint(&printable(&said)))?;
@@ -96,7 +108,11 @@ pub(super) fn in_short(trace: &Trace, policy: &Policy) -> Option<String> {
         Some(false) => "does not hold",
         None => "is not known",
     };
-    let said = if said.is_empty() { String::new() } else { format!(": {said}") };
+    let said = if said.is_empty() {
+        String::new()
+    } else {
+        format!(": {said}")
+    };
     let more = match found.len() {
         0 | 1 => String::new(),
         many => format!(" (and {} more)", many - 1),

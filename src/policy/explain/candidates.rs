@@ -7,13 +7,14 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::change::{Change, Origin, Places};
 use crate::policy::{
-    facts::{ClientFacts, Continent, Country, GeoFacts, HttpVersion, RequestFacts},
     client::ClientIp,
+    facts::{ClientFacts, Continent, Country, GeoFacts, HttpVersion, RequestFacts},
     lang::{
-        Input, quoted,
+        Input,
         ast::{Base, Comparison, Elementwise, Literal, Predicate, Relation, Set, Step, Test, Value},
         fields::Field,
         interpreter::holds,
+        quoted,
     },
     list::ListKind,
     network::IpRange,
@@ -27,6 +28,8 @@ pub(super) struct Candidate<'a> {
     pub(super) change: Change,
     /// The value and the request with it; several where any other value is meant.
     pub(super) tries: Vec<(String, Altered<'a>)>,
+    /// Whether any value but the one it has is meant.
+    pub(super) is_any: bool,
 }
 
 /// What an operator would rather do: the lower the better.
@@ -83,7 +86,10 @@ impl<'a> Altered<'a> {
     }
 
     fn geo(&self, geo: GeoFacts) -> Self {
-        self.client(ClientFacts { geo, ..self.facts.client })
+        self.client(ClientFacts {
+            geo,
+            ..self.facts.client
+        })
     }
 
     fn at(&self, seconds: i64) -> Self {
@@ -117,7 +123,10 @@ impl<'a> Altered<'a> {
             headers.insert(name, HeaderValue::from_bytes(value).ok()?);
         }
         let headers = Cow::Owned(headers);
-        Some(Self { headers, ..self.clone() })
+        Some(Self {
+            headers,
+            ..self.clone()
+        })
     }
 }
 
@@ -150,6 +159,7 @@ pub(super) fn of<'a>(
             rule: rule.id.to_string(),
         },
         tries: alteration.tries,
+        is_any: alteration.is_any,
     };
     let has_tries = |alteration: &Alteration<'a>| !alteration.tries.is_empty();
     found.into_iter().filter(has_tries).map(candidate).collect()
@@ -208,6 +218,7 @@ struct Alteration<'a> {
     rank: Rank,
     words: String,
     tries: Vec<(String, Altered<'a>)>,
+    is_any: bool,
 }
 
 /// One part that is to come out the other way.
@@ -306,16 +317,21 @@ impl<'a> Asked<'_, 'a> {
         let (ranges, name): (Vec<IpRange>, String) = match test {
             Test::In(Set::Ip { written, .. }) => {
                 let texts: Vec<String> = written.iter().map(IpRange::to_string).collect();
-                let within = if texts.len() == 1 && !texts.iter().any(|text| text.contains('/')) { "" } else { "in " };
+                let within = if texts.len() == 1 && !texts.iter().any(|text| text.contains('/')) {
+                    ""
+                } else {
+                    "in "
+                };
                 (written.clone(), format!("{within}{}", self.named(&texts)))
             }
             Test::InList(list) => {
                 let ranges = list.addresses().map(|set| set.iter().take(64).collect());
                 (ranges.unwrap_or_default(), format!("in ${}", list.name()))
             }
-            Test::Relation(_, Literal::Ip(address)) => {
-                (IpRange::new(*address, *address).into_iter().collect(), address.to_string())
-            }
+            Test::Relation(_, Literal::Ip(address)) => (
+                IpRange::new(*address, *address).into_iter().collect(),
+                address.to_string(),
+            ),
             _ => return Vec::new(),
         };
         // `ne` turns it round.
@@ -323,7 +339,8 @@ impl<'a> Asked<'_, 'a> {
         let tries: Vec<(IpAddr, Altered<'a>)> = if inside {
             // An address that is given is where it is.
             let known = ranges.into_iter().map(a_host_of);
-            let placed = known.map(|address| (address, self.from.client(self.client(address, self.places.of(address)))));
+            let placed =
+                known.map(|address| (address, self.from.client(self.client(address, self.places.of(address)))));
             self.first(placed).into_iter().collect()
         } else {
             // Any other address: where it is stays as it was.
@@ -333,7 +350,10 @@ impl<'a> Asked<'_, 'a> {
             self.met(placed)
         };
         let verb = if inside { "were" } else { "were not" };
-        let tries = tries.into_iter().map(|(address, altered)| (address.to_string(), altered)).collect();
+        let tries = tries
+            .into_iter()
+            .map(|(address, altered)| (address.to_string(), altered))
+            .collect();
         vec![self.alteration(Rank::Address, format!("the client {verb} {name}"), tries)]
     }
 
@@ -356,7 +376,10 @@ impl<'a> Asked<'_, 'a> {
         };
         let (codes, name) = match test(self.part) {
             None => (vec!["DE".to_owned()], "in the European Union".to_owned()),
-            Some(Test::InList(list)) => (COUNTRIES.map(str::to_owned).to_vec(), format!("in a country of ${}", list.name())),
+            Some(Test::InList(list)) => (
+                COUNTRIES.map(str::to_owned).to_vec(),
+                format!("in a country of ${}", list.name()),
+            ),
             Some(test) => {
                 let texts = texts(test);
                 let name = format!("in {}", self.named(&texts));
@@ -367,7 +390,10 @@ impl<'a> Asked<'_, 'a> {
         let verb = if positive { "were" } else { "were not" };
         let others = COUNTRIES.into_iter().filter_map(placed);
         let tries: Vec<_> = match positive {
-            true => self.first(codes.iter().filter_map(|code| placed(code))).into_iter().collect(),
+            true => self
+                .first(codes.iter().filter_map(|code| placed(code)))
+                .into_iter()
+                .collect(),
             false => self.met(others),
         };
         vec![self.alteration(Rank::Place, format!("the client {verb} {name}"), tries)]
@@ -376,7 +402,10 @@ impl<'a> Asked<'_, 'a> {
     fn continent(&self) -> Vec<Alteration<'a>> {
         let placed = |code: &str| {
             let continent = Continent::new(code)?;
-            let geo = GeoFacts { continent, ..self.from.facts.client.geo };
+            let geo = GeoFacts {
+                continent,
+                ..self.from.facts.client.geo
+            };
             Some((continent.as_str().to_owned(), self.from.geo(geo)))
         };
         let texts = test(self.part).map(texts).unwrap_or_default();
@@ -388,7 +417,10 @@ impl<'a> Asked<'_, 'a> {
 
     fn system(&self) -> Vec<Alteration<'a>> {
         let placed = |asn: u32| {
-            let geo = GeoFacts { asn, ..self.from.facts.client.geo };
+            let geo = GeoFacts {
+                asn,
+                ..self.from.facts.client.geo
+            };
             (format!("AS{asn}"), self.from.geo(geo))
         };
         let (written, name): (Vec<u32>, String) = match test(self.part) {
@@ -399,7 +431,10 @@ impl<'a> Asked<'_, 'a> {
                     false => format!("AS{first} to AS{last}"),
                 };
                 let texts: Vec<String> = written.iter().map(text).collect();
-                (written.iter().filter_map(|(first, _)| number(*first)).collect(), self.named(&texts))
+                (
+                    written.iter().filter_map(|(first, _)| number(*first)).collect(),
+                    self.named(&texts),
+                )
             }
             Some(Test::Relation(Relation::Equal, Literal::Int(asn))) => {
                 (u32::try_from(*asn).into_iter().collect(), format!("AS{asn}"))
@@ -411,7 +446,11 @@ impl<'a> Asked<'_, 'a> {
             true => self.first(written.into_iter().map(placed)).into_iter().collect(),
             false => self.met(SYSTEMS.into_iter().map(placed)),
         };
-        vec![self.alteration(Rank::Network, format!("the client's network {} {name}", self.verb()), tries)]
+        vec![self.alteration(
+            Rank::Network,
+            format!("the client's network {} {name}", self.verb()),
+            tries,
+        )]
     }
 
     fn time(&self) -> Vec<Alteration<'a>> {
@@ -424,7 +463,10 @@ impl<'a> Asked<'_, 'a> {
         };
         // A rule that has expired, or one that will.
         let (words, at) = match self.holds {
-            true => (format!("it had come before {}, when the rule expired", day(*end)), end.saturating_sub(1)),
+            true => (
+                format!("it had come before {}, when the rule expired", day(*end)),
+                end.saturating_sub(1),
+            ),
             false => (format!("it came after {}, when the rule expires", day(*end)), *end),
         };
         let tries = vec![(day(at), self.from.at(at))];
@@ -432,8 +474,14 @@ impl<'a> Asked<'_, 'a> {
     }
 
     fn tls(&self) -> Alteration<'a> {
-        let facts = RequestFacts { tls: self.holds, ..self.from.facts };
-        let altered = Altered { facts, ..self.from.clone() };
+        let facts = RequestFacts {
+            tls: self.holds,
+            ..self.from.facts
+        };
+        let altered = Altered {
+            facts,
+            ..self.from.clone()
+        };
         let name = if self.holds { "https" } else { "http" };
         let words = match self.holds {
             true => "it came over https".to_owned(),
@@ -445,8 +493,17 @@ impl<'a> Asked<'_, 'a> {
     fn version(&self) -> Vec<Alteration<'a>> {
         let versions = [HttpVersion::Http2, HttpVersion::Http11, HttpVersion::Http10];
         let altered = |version: HttpVersion| {
-            let facts = RequestFacts { version, ..self.from.facts };
-            (version.as_str().to_owned(), Altered { facts, ..self.from.clone() })
+            let facts = RequestFacts {
+                version,
+                ..self.from.facts
+            };
+            (
+                version.as_str().to_owned(),
+                Altered {
+                    facts,
+                    ..self.from.clone()
+                },
+            )
         };
         let Some(found) = self.first(versions.into_iter().map(altered)) else {
             return Vec::new();
@@ -481,7 +538,11 @@ impl<'a> Asked<'_, 'a> {
     }
 
     fn other_paths(&self) -> Vec<(String, Altered<'a>)> {
-        self.met(PATHS.into_iter().filter_map(|path| Some((path.to_owned(), self.from.path(path)?))))
+        self.met(
+            PATHS
+                .into_iter()
+                .filter_map(|path| Some((path.to_owned(), self.from.path(path)?))),
+        )
     }
 
     fn extension(&self) -> Vec<Alteration<'a>> {
@@ -514,7 +575,11 @@ impl<'a> Asked<'_, 'a> {
         let own = format!("https://{}/", self.from.facts.host.name.as_str());
         let mut found = Vec::new();
         if let Some(tried) = self.first(sent(Some(own)).into_iter()) {
-            found.push(self.alteration(Rank::Referer, "a page of this site embedded or linked it".to_owned(), vec![tried]));
+            found.push(self.alteration(
+                Rank::Referer,
+                "a page of this site embedded or linked it".to_owned(),
+                vec![tried],
+            ));
         } else if self.holds {
             let hosts = test(self.part).map(texts).unwrap_or_default();
             let foreign = hosts.into_iter().filter(|host| !host.is_empty());
@@ -547,7 +612,10 @@ impl<'a> Asked<'_, 'a> {
     }
 
     fn query(&self) -> Vec<Alteration<'a>> {
-        let bare = self.from.target(self.from.target.path()).map(|altered| ("none".to_owned(), altered));
+        let bare = self
+            .from
+            .target(self.from.target.path())
+            .map(|altered| ("none".to_owned(), altered));
         let Some(tried) = self.first(bare.into_iter()) else {
             return Vec::new();
         };
@@ -555,7 +623,13 @@ impl<'a> Asked<'_, 'a> {
     }
 
     fn alteration(&self, rank: Rank, words: String, tries: Vec<(String, Altered<'a>)>) -> Alteration<'a> {
-        Alteration { rank, words, tries }
+        let is_any = tries.len() > 1;
+        Alteration {
+            rank,
+            words,
+            tries,
+            is_any,
+        }
     }
 }
 
@@ -614,9 +688,16 @@ fn examples(part: &Predicate) -> Vec<String> {
 
 /// Those, and as parts of a path: `ends_with`, `contains`.
 fn paths(examples: Vec<String>) -> Vec<String> {
-    let rooted = examples.iter().filter(|text| !text.starts_with('/')).map(|text| format!("/{text}"));
+    let rooted = examples
+        .iter()
+        .filter(|text| !text.starts_with('/'))
+        .map(|text| format!("/{text}"));
     let rooted: Vec<String> = rooted.collect();
-    examples.into_iter().filter(|text| text.starts_with('/')).chain(rooted).collect()
+    examples
+        .into_iter()
+        .filter(|text| text.starts_with('/'))
+        .chain(rooted)
+        .collect()
 }
 
 fn literal(value: &Value) -> Option<String> {

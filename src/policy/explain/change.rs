@@ -4,7 +4,10 @@
 //! They are ordered by what an operator can do something about: who asks comes before what is asked for, and nothing that a client
 //! could forge comes before an address.
 
-use std::net::IpAddr;
+use std::{
+    cell::{Cell, RefCell},
+    net::IpAddr,
+};
 
 use bumpalo::Bump;
 use serde::Serialize;
@@ -17,7 +20,7 @@ use super::{
 use crate::policy::{
     facts::{Continent, Country, GeoFacts, RequestFacts},
     lang::{Input, Kleene, Unknown, trace::deciding_parts},
-    phases::{Outcome, Position},
+    phases::{Outcome, Position, Scratch},
     policy::Policy,
     rule::{Action, Mode, Phase, Rule},
 };
@@ -61,6 +64,8 @@ const MAX_FIRST: usize = 96;
 const MAX_SECOND: usize = 24;
 /// With how many values of the first one.
 const MAX_BEGUN: usize = 3;
+/// How many requests are judged in all: a person waits for the answer.
+const MAX_TRIES: usize = 4000;
 
 impl Policy {
     /// The ways to the other verdict, the best first; none when there is none that changes two facts at most, or when the
@@ -71,6 +76,8 @@ impl Policy {
             facts,
             unknown,
             places,
+            scratch: RefCell::default(),
+            left: Cell::new(MAX_TRIES),
         };
         search.turns().unwrap_or_default()
     }
@@ -81,6 +88,9 @@ struct Search<'s> {
     facts: &'s RequestFacts<'s>,
     unknown: &'s Unknown<'s>,
     places: &'s dyn Places,
+    scratch: RefCell<Scratch>,
+    /// How many more requests may be judged.
+    left: Cell<usize>,
 }
 
 impl Search<'_> {
@@ -124,10 +134,13 @@ impl Search<'_> {
                         tried: tried.clone(),
                         ..one.change.clone()
                     };
-                    Some(Turn {
-                        verdict,
-                        changes: vec![one, change],
-                    })
+                    // Whoever is elsewhere is in another country already.
+                    let moves = |fact: &str| fact.starts_with("ip.src");
+                    let changes = match moves(one.fact) && change.fact == "ip.src" && !other.is_any {
+                        true => vec![change],
+                        false => vec![one, change],
+                    };
+                    Some(Turn { verdict, changes })
                 })
             })
         })
@@ -136,10 +149,15 @@ impl Search<'_> {
     /// The verdict and the change if something that is tried comes to the wanted one; rather without any rule's help, which
     /// would be another reason.
     fn turned(&self, candidate: &Candidate<'_>, wanted: Wanted) -> Option<(ExplainedVerdict, Change)> {
-        let outcomes = candidate.tries.iter().filter_map(|(tried, altered)| Some((tried, self.outcome(altered)?)));
+        let outcomes = candidate
+            .tries
+            .iter()
+            .filter_map(|(tried, altered)| Some((tried, self.outcome(altered)?)));
         let turned: Vec<_> = outcomes.filter(|(_, outcome)| wanted.is(*outcome)).collect();
         let unhelped = turned.iter().find(|(_, outcome)| *outcome == Outcome::Passed(None));
-        let (tried, outcome) = unhelped.or(turned.first())?;
+        // Any other address that some allow lets in says nothing of any other address.
+        let helped = turned.first().filter(|_| !candidate.is_any || wanted == Wanted::Block);
+        let (tried, outcome) = unhelped.or(helped)?;
         let change = Change {
             tried: (*tried).clone(),
             ..candidate.change.clone()
@@ -147,8 +165,13 @@ impl Search<'_> {
         Some((self.policy.in_words(*outcome), change))
     }
 
-    /// What it comes to; `None` when that is not sure.
+    /// What it comes to; `None` when that is not sure, or enough was tried.
     fn outcome(&self, altered: &Altered<'_>) -> Option<Outcome> {
+        self.left.set(self.left.get().checked_sub(1)?);
+        if self.unknown.is_nothing() {
+            let mut scratch = self.scratch.borrow_mut();
+            return Some(self.policy.outcome(&altered.facts(), &mut scratch, &mut ()));
+        }
         match self.policy.possible(&altered.facts(), self.unknown) {
             Possible::OneOf(outcomes) => match outcomes.as_slice() {
                 [only] => Some(*only),

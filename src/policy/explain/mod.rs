@@ -250,7 +250,9 @@ impl Policy {
             [only] => (only.clone(), Vec::new()),
             [first, others @ ..] if others.iter().all(|other| other.verdict == first.verdict) => {
                 let verdict = ExplainedVerdict {
-                    reason: first.reason.filter(|reason| others.iter().all(|other| other.reason == Some(reason))),
+                    reason: first
+                        .reason
+                        .filter(|reason| others.iter().all(|other| other.reason == Some(reason))),
                     rule: None,
                     ..first.clone()
                 };
@@ -365,7 +367,11 @@ impl Policy {
 /// What is not known and keeps rules from being decided, each once.
 fn depends_on(readings: &[ExplainedReading]) -> Vec<String> {
     fn gather(trace: &Trace, found: &mut Vec<String>) {
-        if let Some(unknown) = trace.unknown.as_ref().filter(|unknown| trace.decides && !found.contains(unknown)) {
+        if let Some(unknown) = trace
+            .unknown
+            .as_ref()
+            .filter(|unknown| trace.decides && !found.contains(unknown))
+        {
             found.push(unknown.clone());
         }
         trace.parts.iter().for_each(|part| gather(part, found));

@@ -81,7 +81,11 @@ impl Policy {
             let mut both = Vec::new();
             for first in &together {
                 for other in &outcomes {
-                    let outcome = if other.weight() > first.weight() { *other } else { *first };
+                    let outcome = if other.weight() > first.weight() {
+                        *other
+                    } else {
+                        *first
+                    };
                     if !both.contains(&outcome) {
                         both.push(outcome);
                     }

@@ -345,9 +345,16 @@ fn a_trace_tells_what_is_not_known_and_whether_that_decides() {
     assert_eq!(traced(text).outcome, Some(false));
     let trace = traced(r#"ssl and http.request.headers["x-role"][0] eq "ops""#);
     assert_eq!(trace.outcome, None);
-    let parts: Vec<_> = trace.parts.iter().map(|part| (part.decides, part.unknown.as_deref())).collect();
+    let parts: Vec<_> = trace
+        .parts
+        .iter()
+        .map(|part| (part.decides, part.unknown.as_deref()))
+        .collect();
     assert_eq!(parts, [(false, None), (true, Some("the header x-role"))]);
-    assert_eq!(traced(r#"any(http.request.headers.names[*] eq "host")"#).outcome, Some(false));
+    assert_eq!(
+        traced(r#"any(http.request.headers.names[*] eq "host")"#).outcome,
+        Some(false)
+    );
 }
 
 #[test]
@@ -387,7 +394,10 @@ fn a_trace_tells_what_each_part_saw() {
         join: Some("not"),
         ..part(&format!("not ({})", and.text), true, true)
     };
-    let not = Trace { parts: vec![and], ..not };
+    let not = Trace {
+        parts: vec![and],
+        ..not
+    };
     let country = leaf(r#"ip.src.country eq "FR""#, false, "ip.src.country", "\"DE\"");
     assert_eq!(trace.outcome, Some(true));
     assert_eq!(trace.text, text);

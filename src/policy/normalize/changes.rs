@@ -42,7 +42,11 @@ impl Target {
         if !decoded.is_empty() {
             let more = decoded.len().saturating_sub(MAX_NAMED);
             decoded.truncate(MAX_NAMED);
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let more = if more > 0 {
+                format!(" and {more} more")
+            } else {
+                String::new()
+            };
             changes.push(format!("decoded {}{more}", decoded.join(", ")));
         }
         if raised {
@@ -68,11 +72,25 @@ mod tests {
         for (raw, expected) in [
             ("/admin?x=%61", &[][..]),
             ("/%61dmin", &["decoded %61 to a"]),
-            ("/%61%41%61/%62%63%64", &["decoded %61 to a, %41 to A, %62 to b, %63 to c and 1 more"]),
+            (
+                "/%61%41%61/%62%63%64",
+                &["decoded %61 to a, %41 to A, %62 to b, %63 to c and 1 more"],
+            ),
             ("/a//b/./c/../d", &["merged //", "removed dot segments"]),
-            ("/%2e%2E/%c3%bc", &["decoded %2e to ., %2E to .", "upper-cased escapes", "removed dot segments"]),
+            (
+                "/%2e%2E/%c3%bc",
+                &[
+                    "decoded %2e to ., %2E to .",
+                    "upper-cased escapes",
+                    "removed dot segments",
+                ],
+            ),
         ] {
-            let raw = if raw.starts_with("/%2e") { format!("/x{raw}") } else { raw.to_owned() };
+            let raw = if raw.starts_with("/%2e") {
+                format!("/x{raw}")
+            } else {
+                raw.to_owned()
+            };
             let target = Target::parse(&raw, PathOptions::default()).expect("a target");
             assert_eq!(target.changes(), expected, "{raw}");
         }

@@ -115,8 +115,13 @@ impl Record {
             "2" => HttpVersion::Http2,
             other => return Err(format!("`http.version` is {other}")),
         };
-        let has_all = fields.0.contains_key("portcullis.headers") || fields.0.contains_key("portcullis.headers_withheld");
-        let (headers, withheld) = if has_all { fields.all_headers() } else { fields.logged_headers() };
+        let has_all =
+            fields.0.contains_key("portcullis.headers") || fields.0.contains_key("portcullis.headers_withheld");
+        let (headers, withheld) = if has_all {
+            fields.all_headers()
+        } else {
+            fields.logged_headers()
+        };
         Ok(Self {
             at: Timestamp(at.as_second()),
             time: time.to_owned(),
@@ -182,12 +187,20 @@ impl<'f> Fields<'f> {
     }
 
     fn number<T: TryFrom<u64>>(&self, key: &str) -> Option<T> {
-        self.0.get(key).and_then(Value::as_u64).and_then(|number| T::try_from(number).ok())
+        self.0
+            .get(key)
+            .and_then(Value::as_u64)
+            .and_then(|number| T::try_from(number).ok())
     }
 
     fn words(&self, key: &str) -> Vec<String> {
         let words = self.0.get(key).and_then(Value::as_array);
-        words.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+        words
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect()
     }
 
     fn client(&self) -> Result<Option<RecordedClient>, String> {
@@ -196,8 +209,14 @@ impl<'f> Fields<'f> {
         };
         Ok(Some(RecordedClient {
             ip: ip.parse().map_err(|_| format!("`client.ip` is no address: {ip}"))?,
-            country: self.text("client.geo.country_iso_code").and_then(Country::new).unwrap_or(Country::UNKNOWN),
-            continent: self.text("client.geo.continent_code").and_then(Continent::new).unwrap_or(Continent::UNKNOWN),
+            country: self
+                .text("client.geo.country_iso_code")
+                .and_then(Country::new)
+                .unwrap_or(Country::UNKNOWN),
+            continent: self
+                .text("client.geo.continent_code")
+                .and_then(Continent::new)
+                .unwrap_or(Continent::UNKNOWN),
             asn: self.number("client.as.number").unwrap_or(0),
             by_header: self.text("portcullis.client_ip_source") == Some("header"),
         }))
@@ -210,7 +229,9 @@ impl<'f> Fields<'f> {
         let mut headers: Vec<_> = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let names = self.words("portcullis.headers_withheld");
         // Its host is told in any case.
-        let referer = self.text("http.request.referrer").filter(|_| names.iter().any(|name| name == "referer"));
+        let referer = self
+            .text("http.request.referrer")
+            .filter(|_| names.iter().any(|name| name == "referer"));
         headers.extend(referer.map(|referer| ("referer".to_owned(), referer.to_owned())));
         match names.iter().any(|name| name == ANY_OTHER) {
             true => (headers, Withheld::AnyOther),
@@ -220,8 +241,13 @@ impl<'f> Fields<'f> {
 
     /// Of a log line, which has two.
     fn logged_headers(&self) -> (Vec<(String, String)>, Withheld) {
-        let logged = [("user-agent", "user_agent.original"), ("referer", "http.request.referrer")];
-        let headers = logged.into_iter().filter_map(|(name, key)| Some((name.to_owned(), self.owned(key)?)));
+        let logged = [
+            ("user-agent", "user_agent.original"),
+            ("referer", "http.request.referrer"),
+        ];
+        let headers = logged
+            .into_iter()
+            .filter_map(|(name, key)| Some((name.to_owned(), self.owned(key)?)));
         (headers.collect(), Withheld::AnyOther)
     }
 }
@@ -241,7 +267,10 @@ mod tests {
         let record = record("");
         assert_eq!((record.at, record.generation), (Timestamp(1_767_225_600), Some(3)));
         let client = record.client.expect("a client");
-        assert_eq!((client.country.as_str(), client.asn, client.by_header), ("DE", 64496, true));
+        assert_eq!(
+            (client.country.as_str(), client.asn, client.by_header),
+            ("DE", 64496, true)
+        );
         assert_eq!(record.withheld, Withheld::AnyOther);
         let names: Vec<_> = record.headers.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["user-agent", "referer"]);
@@ -253,7 +282,8 @@ mod tests {
 
     #[test]
     fn an_event_knows_all_headers_but_those_it_names() {
-        let record = record(r#","portcullis.headers":["accept: */*","a: b: c"],"portcullis.headers_withheld":["cookie"]"#);
+        let record =
+            record(r#","portcullis.headers":["accept: */*","a: b: c"],"portcullis.headers_withheld":["cookie"]"#);
         let known = [("accept", "*/*"), ("a", "b: c")].map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(record.headers, known);
         assert_eq!(record.withheld, Withheld::These(vec!["cookie".to_owned()]));

@@ -78,12 +78,19 @@ fn credentials_and_listed_values_are_never_kept() {
     assert!(!kept.to_string().contains("s3cret"), "{kept}");
     let record = found(&events, "1");
     assert_eq!(record.target, "/a?token=REDACTED&b=1");
-    let known: Vec<_> = record.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let known: Vec<_> = record
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
     assert_eq!(known, [("accept", "text/html"), ("referer", "https://b.test/x")]);
     let Withheld::These(names) = record.withheld else {
         panic!("{:?}", record.withheld);
     };
-    assert_eq!(names, ["cookie", "authorization", "proxy-authorization", "x-api-key", "referer"]);
+    assert_eq!(
+        names,
+        ["cookie", "authorization", "proxy-authorization", "x-api-key", "referer"]
+    );
 }
 
 #[test]
