@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read},
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 
@@ -151,7 +151,7 @@ fn from_log(line: &[u8], file: &Path) -> Result<Asked, String> {
 fn logged(id: &str, file: &Path) -> io::Result<Option<Vec<u8>>> {
     let mut reader = open(file)?;
     let members = [format!("\"http.request.id\":\"{id}\""), format!(" id={id}")];
-    let finders = members.each_ref().map(|member| memchr::memmem::Finder::new(member));
+    let finders = members.each_ref().map(memchr::memmem::Finder::new);
     let mut found = None;
     let mut line = Vec::new();
     loop {
@@ -177,7 +177,7 @@ fn logged(id: &str, file: &Path) -> io::Result<Option<Vec<u8>>> {
 
 /// A log as it is, or as it was compressed when it was put away.
 fn open(file: &Path) -> io::Result<Box<dyn BufRead>> {
-    if file == PathBuf::from("-") {
+    if file == Path::new("-") {
         return Ok(Box::new(BufReader::new(io::stdin())));
     }
     let mut reader = BufReader::with_capacity(1 << 20, File::open(file)?);

@@ -201,7 +201,7 @@ mod tests {
             ("curl x 2>/dev/null", &["curl", "x"]),
             ("curl x | jq .", &["curl", "x"]),
         ] {
-            assert_eq!(split(&line), expected, "{line}");
+            assert_eq!(split(line), expected, "{line}");
         }
     }
 
