@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     Readiness, Ready,
-    protocol::{ListenerReport, StatusReport, error},
+    protocol::{EventReport, ListenerReport, StatusReport, error},
 };
 use crate::{
     config::settings::{Listener, Protocol},
@@ -14,7 +14,7 @@ use crate::{
     policy::rule::Timestamp,
     reload::Reloader,
     snapshot::Current,
-    telemetry::metrics::Metrics,
+    telemetry::{events::Events, metrics::Metrics},
     upstream,
 };
 
@@ -25,6 +25,9 @@ pub trait Operator: Send + Sync + 'static {
 
     /// What is running.
     fn status(&self) -> Value;
+
+    /// What is remembered of the request with this id.
+    fn event(&self, id: &str) -> Value;
 
     /// Starts a successor, waits, and says how it went.
     fn upgrade(&self) -> Value;
@@ -42,6 +45,8 @@ pub struct RunningGateway {
     pub current: Current,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What is remembered.
+    pub events: Arc<Events>,
     /// Whether traffic is taken.
     pub readiness: Arc<Readiness>,
     /// When the process started.
@@ -62,6 +67,17 @@ impl Operator for RunningGateway {
 
     fn status(&self) -> Value {
         serde_json::to_value(self.report()).unwrap_or_else(|wrong| error(&wrong.to_string()))
+    }
+
+    fn event(&self, id: &str) -> Value {
+        let snapshot = self.current.load();
+        let report = EventReport {
+            event: self.events.find(id),
+            memory: self.events.reach(),
+            generation: snapshot.generation,
+            loaded: rfc3339(snapshot.loaded),
+        };
+        serde_json::to_value(report).unwrap_or_else(|wrong| error(&wrong.to_string()))
     }
 
     fn upgrade(&self) -> Value {

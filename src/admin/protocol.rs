@@ -1,6 +1,6 @@
 //! What is said on the admin socket: one JSON line each way, then it closes.
 //!
-//! A request is `{"verb":"reload"}`, `{"verb":"status"}` or `{"verb":"upgrade"}`. The answer is the verb's report, or
+//! A request is `{"verb":"reload"}`, `{"verb":"status"}`, `{"verb":"upgrade"}` or `{"verb":"event","id":"…"}`. The answer is the verb's report, or
 //! `{"error":"…"}`. `takeover` is what a gateway says that succeeds this one: a longer conversation, told in
 //! [`crate::handover`].
 
@@ -17,6 +17,8 @@ pub(super) enum Request {
     Reload {},
     /// Say what is running.
     Status {},
+    /// Say what is remembered of the request with this id.
+    Event { id: String },
     /// Start a successor from the program's file as it is now, hand over to it, and say how it went.
     Upgrade {},
     /// Hand over to the one who asks.
@@ -34,6 +36,19 @@ impl Request {
 /// The answer to what could not be done.
 pub(super) fn error(message: &str) -> Value {
     json!({ "error": message })
+}
+
+/// What is remembered of a request.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct EventReport {
+    /// What the access record says, with the headers; `None`: it is not remembered.
+    pub(super) event: Option<Value>,
+    /// How far the memory reaches.
+    pub(super) memory: Value,
+    /// The load in force, counted from 1.
+    pub(super) generation: u64,
+    /// When it was loaded, RFC 3339.
+    pub(super) loaded: String,
 }
 
 /// What is running.

@@ -85,7 +85,7 @@ async fn converse(
     timeout(PEER_TIMEOUT, reader.read_until(b'\n', &mut line)).await??;
     let request = parse(&line);
     let waits = match &request {
-        Ok(Request::Status {}) | Err(_) => None,
+        Ok(Request::Status {} | Request::Event { .. }) | Err(_) => None,
         Ok(Request::Reload {} | Request::Upgrade {} | Request::Takeover(_)) => {
             drop(permit);
             let Ok(waits) = waiting.try_acquire() else {
@@ -96,6 +96,7 @@ async fn converse(
     };
     let answer = match request {
         Ok(Request::Status {}) => perform(move || operator.status()).await,
+        Ok(Request::Event { id }) => perform(move || operator.event(&id)).await,
         Ok(Request::Reload {}) => perform(move || operator.reload()).await,
         Ok(Request::Upgrade {}) => perform(move || operator.upgrade()).await,
         Ok(Request::Takeover(opening)) => {

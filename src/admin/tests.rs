@@ -23,6 +23,10 @@ impl Operator for Steady {
         json!({ "version": "1.2.3" })
     }
 
+    fn event(&self, id: &str) -> serde_json::Value {
+        json!({ "event": { "http.request.id": id } })
+    }
+
     fn upgrade(&self) -> serde_json::Value {
         json!({ "result": "kept" })
     }
@@ -157,6 +161,10 @@ fn who_waits_for_reloads_keeps_nobody_from_the_status() {
         fn status(&self) -> serde_json::Value {
             json!({ "version": "1.2.3" })
         }
+        fn event(&self, id: &str) -> serde_json::Value {
+            json!({ "event": { "http.request.id": id } })
+        }
+
         fn upgrade(&self) -> serde_json::Value {
             json!({})
         }

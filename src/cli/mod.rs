@@ -9,6 +9,7 @@ mod fmt;
 mod geo;
 mod healthcheck;
 mod line_diff;
+mod paint;
 mod reload;
 mod rules;
 mod run;
@@ -76,8 +77,8 @@ enum Verb {
     Check(check::Arguments),
     /// Print every rule: where it stands, when it is asked, what it does, and the expression it stands for
     Rules(rules::Arguments),
-    /// Judge a made-up request offline: who asks, what is asked for, every rule in order, and the one that decides
-    Explain(explain::Arguments),
+    /// Say why a request is let in or refused: a made-up one, a pasted curl line, a HAR, or the one with the id of a refusal page
+    Explain(Box<explain::Arguments>),
     /// Lay out rules files or an expression, comments kept; the meaning stays
     Fmt(fmt::Arguments),
     /// Have the running gateway read its configuration again; says what changed, or why nothing did

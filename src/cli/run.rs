@@ -223,6 +223,7 @@ fn prepare(path: PathBuf, snapshot: Snapshot, given: &mut Given) -> Result<Prepa
         reloader: reloader.clone(),
         current: current.clone(),
         metrics: Arc::clone(telemetry.metrics()),
+        events: Arc::clone(telemetry.events()),
         readiness: Arc::clone(&readiness),
         started: Instant::now(),
         listeners: started.listeners.clone(),

@@ -356,6 +356,9 @@ pub struct LogSettings {
     pub queue: usize,
     /// Query parameters whose values are never logged.
     pub redact_query: Vec<String>,
+    /// Requests that are remembered for `portcullis explain`: so many that were refused, and so many that rules matched and
+    /// were let through. 0: none.
+    pub events: usize,
 }
 
 /// The shape of a log line.

@@ -263,22 +263,27 @@ impl Policy {
         scratch: &'a mut Scratch,
         laps: &mut impl Laps,
     ) -> Decision<'a> {
+        let outcome = self.outcome(facts, scratch, laps);
+        self.decision(outcome, facts, &scratch.hits, &scratch.told)
+    }
+
+    /// What the plan says; the scratch then holds what matched.
+    pub(super) fn outcome(&self, facts: &RequestFacts<'_>, scratch: &mut Scratch, laps: &mut impl Laps) -> Outcome {
         scratch.begin();
         let Scratch {
             answers,
             values,
-            told,
             walking,
             hits,
             other_hits,
+            ..
         } = scratch;
         let plan = |path, hits: &mut Hits, walking: &mut Walking| {
             reuse(values);
             let asking = Asking::new(&self.plan, Input::new(facts, path, values), answers);
             self.walk(facts, asking, walking, &mut Watched { hits, laps })
         };
-        let outcome = self.every_reading(facts, hits, other_hits, walking, plan);
-        self.decision(outcome, facts, hits, told)
+        self.every_reading(facts, hits, other_hits, walking, plan)
     }
 
     /// Judges a request by the interpreter alone: slowly, and by another way to the same decision.
@@ -382,11 +387,13 @@ impl Policy {
         }
     }
 
-    /// Takes one reading of the path through all phases, as the interpreter sees it.
-    pub(super) fn walk_interpreted(&self, facts: &RequestFacts<'_>, path: &str, witness: &mut impl Witness) -> Outcome {
-        let arena = Bump::new();
-        let input = Input::new(facts, path, &arena);
-        let judge = Interpreting { policy: self, input };
+    /// Takes one reading of the path through all phases, as somebody else judges the rules.
+    pub(super) fn walk_judged(
+        &self,
+        facts: &RequestFacts<'_>,
+        judge: impl Judge,
+        witness: &mut impl Witness,
+    ) -> Outcome {
         self.walk(facts, judge, &mut Walking::default(), witness)
     }
 

@@ -1,7 +1,7 @@
 //! The compiled policy: every rule of every file, in the order in which it is asked, and the lists they refer to.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -29,7 +29,17 @@ pub struct Policy {
     pub(super) order: Order,
     pub(super) plan: Plan,
     lists: Lists,
+    list_origins: BTreeMap<String, ListOrigin>,
     header_reads: HeaderReads,
+}
+
+/// Where a list is written.
+#[derive(Debug, Clone)]
+pub struct ListOrigin {
+    /// Its table's name.
+    pub place: Place,
+    /// The file that holds its entries, as written.
+    pub file: Option<String>,
 }
 
 /// The headers that enabled rules look at.
@@ -81,7 +91,8 @@ impl Policy {
             .iter()
             .map(|(source, document)| Table::new(source, "a rule file", document.span(), document.get_ref()))
             .collect();
-        let lists = read_lists(&mut files, env, faults);
+        let mut list_origins = BTreeMap::new();
+        let lists = read_lists(&mut files, env, &mut list_origins, faults);
         let site_names: Vec<String> = env.sites.iter().map(|site| site.name.clone()).collect();
         let environment = RuleEnvironment {
             lists: &lists,
@@ -107,11 +118,14 @@ impl Policy {
         }
         files.into_iter().for_each(|file| file.finish(faults));
         unique_ids(&entries, faults);
-        Self::ordered(entries, lists, faults)
+        Some(Self {
+            list_origins,
+            ..Self::ordered(entries, lists, faults)
+        })
     }
 
     /// Puts the rules in the order in which they are asked: by phase, then as written.
-    fn ordered(entries: Vec<Entry>, lists: Lists, faults: &mut Faults) -> Option<Self> {
+    fn ordered(entries: Vec<Entry>, lists: Lists, faults: &mut Faults) -> Self {
         let mut skips = Vec::new();
         let mut derived: HashSet<RuleId> = HashSet::new();
         let mut owned: Vec<(RuleId, Rule)> = Vec::new();
@@ -132,13 +146,14 @@ impl Policy {
         let order = Order::new(&rules, &by_entry);
         let header_reads = HeaderReads::of(&rules);
         let plan = Plan::new(&rules);
-        Some(Self {
+        Self {
             rules,
             order,
             plan,
             lists,
+            list_origins: BTreeMap::new(),
             header_reads,
-        })
+        }
     }
 
     /// Every rule, in the order in which it is asked; disabled ones stand where they would be asked.
@@ -164,6 +179,11 @@ impl Policy {
     /// The list that rules call `$name`.
     pub fn list(&self, name: &str) -> Option<&Arc<List>> {
         self.lists.named(name)
+    }
+
+    /// Where the list that rules call `$name` is written.
+    pub fn list_origin(&self, name: &str) -> Option<&ListOrigin> {
+        self.list_origins.get(name)
     }
 
     /// How many enabled entries each kind has; an entry that lowers to several rules counts once.
@@ -210,24 +230,28 @@ impl HeaderReads {
     }
 }
 
-fn read_lists(files: &mut [Table<'_>], env: &PolicyEnvironment<'_>, faults: &mut Faults) -> Lists {
+fn read_lists(
+    files: &mut [Table<'_>],
+    env: &PolicyEnvironment<'_>,
+    origins: &mut BTreeMap<String, ListOrigin>,
+    faults: &mut Faults,
+) -> Lists {
     let mut lists = Lists::new();
-    let mut places: HashMap<String, Place> = HashMap::new();
     for file in files {
         let Some(mut tables) = file.value("list").and_then(|value| value.table("[list]", faults)) else {
             continue;
         };
         for (Placed { value: name, place }, value) in tables.named() {
-            if !matches!(value.raw(), DeValue::Table(_)) {
+            let DeValue::Table(written) = value.raw() else {
                 faults.push(
                     Fault::error(place, format!("`{name}` stands in `[list]`, which holds only lists"))
                         .expected("expected the name of a list")
                         .help("write `[list.NAME]`, the list's name after the dot"),
                 );
                 continue;
-            }
+            };
             check_list_name(&name, &place, faults);
-            if let Some(first) = places.get(&name) {
+            if let Some(ListOrigin { place: first, .. }) = origins.get(&name) {
                 faults.push(
                     Fault::error(place, format!("the list `{name}` is defined twice"))
                         .expected("expected another name")
@@ -235,7 +259,9 @@ fn read_lists(files: &mut [Table<'_>], env: &PolicyEnvironment<'_>, faults: &mut
                 );
                 continue;
             }
-            places.insert(name.clone(), place);
+            let file = written.get("file").and_then(|file| file.get_ref().as_str());
+            let file = file.map(str::to_owned);
+            origins.insert(name.clone(), ListOrigin { place, file });
             let list = value
                 .table(&format!("[list.{name}]"), faults)
                 .and_then(|table| lists::read(&name, table, env, faults));

@@ -4,6 +4,7 @@
 //! queue drops the line and counts it. Secrets never come here: of a request's headers only two are read.
 
 pub mod access;
+pub mod events;
 mod line;
 pub mod logging;
 pub mod messages;
@@ -15,16 +16,18 @@ use std::{io, rc::Rc, sync::Arc, time::Duration};
 
 use self::{
     access::{Pending, RequestRecord, Stamps},
+    events::Events,
     metrics::{Metrics, WorkerIndex},
     writer::{AccessLog, SpareBuffers},
 };
 use crate::config::settings::LogSettings;
 
-/// Metrics and access log of the whole process.
+/// Metrics, access log and events of the whole process.
 #[derive(Debug, Clone)]
 pub struct Telemetry {
     metrics: Arc<Metrics>,
     log: Arc<AccessLog>,
+    events: Arc<Events>,
 }
 
 impl Telemetry {
@@ -38,6 +41,7 @@ impl Telemetry {
         Ok(Self {
             metrics,
             log: Arc::new(log),
+            events: Arc::new(Events::new(workers, settings.events)),
         })
     }
 
@@ -49,6 +53,7 @@ impl Telemetry {
             spares: SpareBuffers::default(),
             metrics: Arc::clone(&self.metrics),
             log: Arc::clone(&self.log),
+            events: Arc::clone(&self.events),
         }))
     }
 
@@ -57,12 +62,19 @@ impl Telemetry {
         &self.metrics
     }
 
-    /// Takes format, redaction and target from a new load of the configuration.
+    /// What is remembered of recent requests.
+    pub fn events(&self) -> &Arc<Events> {
+        &self.events
+    }
+
+    /// Takes format, redaction, target and the number of events from a new load of the configuration.
     ///
     /// # Errors
     /// The log file cannot be opened; the old target then stays.
     pub fn apply(&self, settings: &LogSettings) -> io::Result<()> {
-        self.log.apply(settings)
+        self.log.apply(settings)?;
+        self.events.resize(settings.events);
+        Ok(())
     }
 
     /// Opens the log file again, after it was moved away (USR1).
@@ -89,12 +101,17 @@ struct OnWorker {
     spares: SpareBuffers,
     metrics: Arc<Metrics>,
     log: Arc<AccessLog>,
+    events: Arc<Events>,
 }
 
 impl WorkerTelemetry {
-    /// Counts a judged request and begins its access record. The record is written by [`Pending::finish`]; a record that
+    /// Counts a judged request, remembers it if a rule had something to say, and begins its access record. The record is written by [`Pending::finish`]; a record that
     /// is dropped before is written as one whose client went away.
     pub fn begin(&self, record: &RequestRecord<'_>) -> Pending {
+        let OnWorker { index, stamps, log, .. } = &*self.0;
+        self.0
+            .events
+            .remember(*index, || log.style(), || stamps.of(record.received), record);
         access::begin(self, record)
     }
 
@@ -107,4 +124,10 @@ impl WorkerTelemetry {
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.0.metrics
     }
+}
+
+/// A request target, or a URL, as it is logged: without the values of listed query parameters.
+pub fn redacted_target(settings: &LogSettings, target: &str) -> String {
+    let redacted = redact::Redaction::new(&settings.redact_query);
+    String::from_utf8_lossy(&redacted.target(target.as_bytes())).into_owned()
 }

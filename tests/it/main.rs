@@ -2,6 +2,9 @@
 
 mod browser;
 mod configs;
+mod events;
+mod explain;
+mod explain_docs;
 mod fmt;
 mod harness;
 mod nginx;

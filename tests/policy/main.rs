@@ -8,3 +8,4 @@ mod faults;
 mod invariants;
 mod shipped;
 mod support;
+mod turning;

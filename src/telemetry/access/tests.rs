@@ -297,6 +297,7 @@ fn a_request_that_is_dropped_is_recorded_as_one_whose_client_went_away() -> io::
         level: "info".to_owned(),
         queue: 10,
         redact_query: Vec::new(),
+        events: 0,
     };
     let telemetry = crate::telemetry::Telemetry::start(&settings, 1)?;
     let worker = telemetry.worker(0);
