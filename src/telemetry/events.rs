@@ -5,21 +5,25 @@
 //! listed query parameters. A request that no rule says anything of costs a look at two empty lists; one that is remembered is
 //! written into a buffer that another one left.
 
+mod pace;
+
 use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
+    time::SystemTime,
 };
 
 use arc_swap::Guard;
 use http::{HeaderName, HeaderValue, header::REFERER};
 use serde_json::{Value, json};
 
+use self::pace::Pace;
 use super::{
     access::{self, Judgement, RequestRecord, Stamp},
-    line::Line,
+    line::{Line, key},
     metrics::WorkerIndex,
     redact::Redaction,
     writer::Style,
@@ -59,6 +63,7 @@ struct Remembered {
 struct Shelf {
     events: VecDeque<Event>,
     bytes: usize,
+    pace: Pace,
 }
 
 #[derive(Debug, Default)]
@@ -116,6 +121,14 @@ impl Events {
         } else {
             &mut remembered.passed
         };
+        let client = record.client.map_or(record.source.0.ip(), |client| client.ip.addr());
+        let since = record
+            .received
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        if !shelf.pace.takes(since.as_secs(), client, room) {
+            return;
+        }
         let mut event = shelf.make_room(room);
         event.id.extend_from_slice(record.id.as_bytes());
         write(&mut event.line, &style().redaction, &stamp(), record);
@@ -211,7 +224,7 @@ fn write(buffer: &mut Vec<u8>, redaction: &Redaction, stamp: &Stamp, record: &Re
     };
     let kept = headers().filter(|(.., keeps)| *keeps == Keeps::Whole);
     line.texts(
-        "portcullis.headers",
+        key!("portcullis.headers"),
         kept.map(|(name, value, _)| [name.as_str().as_bytes(), b": ", value.as_bytes()]),
     );
     let withheld = headers().filter_map(|(name, _, keeps)| match keeps {
@@ -221,7 +234,7 @@ fn write(buffer: &mut Vec<u8>, redaction: &Redaction, stamp: &Stamp, record: &Re
     });
     let is_cut = headers().any(|(.., keeps)| keeps == Keeps::Nothing);
     line.tokens(
-        "portcullis.headers_withheld",
+        key!("portcullis.headers_withheld"),
         withheld.chain(is_cut.then_some(ANY_OTHER)),
     );
     line.end();

@@ -131,7 +131,7 @@ impl<'b> Line<'b> {
     }
 
     /// Values that a client may have sent, each in parts. None is left out.
-    pub(super) fn texts<'v, const N: usize>(&mut self, key: &str, values: impl Iterator<Item = [&'v [u8]; N]>) {
+    pub(super) fn texts<'v, const N: usize>(&mut self, key: Key, values: impl Iterator<Item = [&'v [u8]; N]>) {
         let mut before = "[";
         for value in values {
             match before {
