@@ -14,6 +14,7 @@ mod rules;
 mod run;
 mod session;
 mod status;
+mod test;
 mod upgrade;
 mod version;
 
@@ -78,6 +79,8 @@ enum Verb {
     Rules(rules::Arguments),
     /// Judge a made-up request offline: who asks, what is asked for, every rule in order, and the one that decides
     Explain(explain::Arguments),
+    /// Judge the requests of every [[test]] in the rules files, and say which came out otherwise than expected
+    Test(test::Arguments),
     /// Lay out rules files or an expression, comments kept; the meaning stays
     Fmt(fmt::Arguments),
     /// Have the running gateway read its configuration again; says what changed, or why nothing did
@@ -133,6 +136,7 @@ pub fn main() -> ExitCode {
         Some(Verb::Check(arguments)) => check::run(&arguments, &session),
         Some(Verb::Rules(arguments)) => rules::run(&arguments, &session),
         Some(Verb::Explain(arguments)) => explain::run(&arguments, &session),
+        Some(Verb::Test(arguments)) => test::run(&arguments, &session),
         Some(Verb::Fmt(arguments)) => fmt::run(&arguments, &session),
         Some(Verb::Reload(arguments)) => reload::run(&arguments, &session),
         Some(Verb::Upgrade(arguments)) => upgrade::run(&arguments, &session),

@@ -33,6 +33,7 @@ use crate::{
     gateway::{Gateway, meters},
     handover::{AskError, Departure, Offered, Passed, Predecessor, Program, Succession, activated, takeover_arguments},
     policy::{fault::Fault, rule::Timestamp},
+    promises,
     reload::{Effects, Outcome, Reloader, Report, now},
     server::{BoundListener, ConnectionCaps, ConnectionCounts, Server, Shared, bind_all},
     snapshot::{Current, Snapshot},
@@ -144,7 +145,7 @@ impl Given {
 
 fn load(session: &Session) -> Result<(PathBuf, Snapshot, Vec<Fault>), Vec<Fault>> {
     let path = session.config().map_err(|fault| vec![fault])?;
-    let (snapshot, warnings) = config::load(&path, now(), None)?;
+    let (snapshot, warnings) = promises::held(config::load(&path, now(), None)?)?;
     Ok((path, snapshot, warnings))
 }
 

@@ -10,6 +10,7 @@ pub mod files;
 mod interpolate;
 mod limits;
 mod listen;
+mod reload;
 mod resilience;
 mod rule_files;
 pub mod settings;

@@ -20,6 +20,17 @@ use self::{
 };
 use crate::config::settings::LogSettings;
 
+/// A request's target as it may be shown: without the values of `[log] redact_query`.
+pub fn shown_target(target: &str, settings: &LogSettings) -> String {
+    let redaction = redact::Redaction::new(&settings.redact_query);
+    String::from_utf8_lossy(&redaction.target(target.as_bytes())).into_owned()
+}
+
+/// A `Referer` as it may be shown.
+pub fn shown_referer(referer: &[u8]) -> String {
+    String::from_utf8_lossy(&redact::referer(referer)).into_owned()
+}
+
 /// Metrics and access log of the whole process.
 #[derive(Debug, Clone)]
 pub struct Telemetry {

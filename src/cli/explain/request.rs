@@ -1,15 +1,8 @@
 //! A request made up from options or a curl command line.
 
-use std::fmt;
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 
-use http::{HeaderName, HeaderValue, Method, Request, Uri, Version, header, request::Parts};
-
-/// A request as the wire would have it.
-#[derive(Debug)]
-pub(super) struct Asked {
-    pub(super) parts: Parts,
-    pub(super) tls: bool,
-}
+pub(super) use crate::policy::described::Asked;
 
 /// What a curl line says beside the URL.
 #[derive(Default)]
@@ -26,7 +19,7 @@ struct Curl {
 
 impl Asked {
     pub(super) fn from_options(url: &str, method: Option<&str>, headers: &[String]) -> Result<Self, String> {
-        Self::new(url, method.unwrap_or("GET"), headers, None)
+        stated(url, method.unwrap_or("GET"), headers, None)
     }
 
     /// As curl would send it, as far as rules can tell.
@@ -36,7 +29,7 @@ impl Asked {
         let method = curl
             .method
             .unwrap_or_else(|| if curl.body.is_some() { "POST" } else { "GET" }.to_owned());
-        let mut asked = Self::new(&url, &method, &curl.headers, curl.version)?;
+        let mut asked = stated(&url, &method, &curl.headers, curl.version)?;
         let accept = if curl.json { "application/json" } else { "*/*" };
         let defaults = [
             (header::USER_AGENT, Some("curl/8")),
@@ -56,7 +49,7 @@ impl Asked {
             }
         }
         // `-H 'Name:'` takes a header away.
-        asked.parts.headers = asked.parts.headers.into_iter().fold(http::HeaderMap::new(), {
+        asked.parts.headers = asked.parts.headers.into_iter().fold(HeaderMap::new(), {
             let mut last: Option<HeaderName> = None;
             move |mut kept, (name, value)| {
                 last = name.or(last.take());
@@ -68,67 +61,15 @@ impl Asked {
         });
         Ok(asked)
     }
-
-    fn new(url: &str, method: &str, headers: &[String], version: Option<Version>) -> Result<Self, String> {
-        let (tls, authority, target) = split(url)?;
-        let uri: Uri = target
-            .parse()
-            .map_err(|_| format!("no client can send `{target}`: encode it (%20, %5C, …) as it would be sent"))?;
-        let method = Method::from_bytes(method.as_bytes()).map_err(|_| format!("`{method}` is no method"))?;
-        let mut request = Request::builder().method(method).uri(uri);
-        request = request.version(version.unwrap_or(if tls { Version::HTTP_2 } else { Version::HTTP_11 }));
-        let (mut parts, ()) = request
-            .body(())
-            .map_err(|error| format!("no such request: {error}"))?
-            .into_parts();
-        for line in headers {
-            let (name, value) = header_line(line)?;
-            parts.headers.append(name, value);
-        }
-        if !parts.headers.contains_key(header::HOST) {
-            let host = HeaderValue::from_str(authority).map_err(|_| format!("`{authority}` is no host"))?;
-            parts.headers.insert(header::HOST, host);
-        }
-        Ok(Self { parts, tls })
-    }
 }
 
-impl fmt::Display for Asked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.tls { "https" } else { "http" };
-        let host = self.parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-        let (method, uri) = (&self.parts.method, &self.parts.uri);
-        write!(f, "{method} {scheme}://{}{uri}", host.unwrap_or_default())
+fn stated(url: &str, method: &str, lines: &[String], version: Option<Version>) -> Result<Asked, String> {
+    let mut headers = HeaderMap::new();
+    for line in lines {
+        let (name, value) = header_line(line)?;
+        headers.append(name, value);
     }
-}
-
-/// TLS or not, the authority, and the target as it would be sent.
-fn split(url: &str) -> Result<(bool, &str, String), String> {
-    let (tls, rest) = match url.split_once("://") {
-        Some(("https", rest)) => (true, rest),
-        Some(("http", rest)) => (false, rest),
-        Some((scheme, _)) if !scheme.contains(['/', '?', '.']) => {
-            return Err(format!("`{scheme}://` is not served; write https:// or http://"));
-        }
-        Some(_) | None if url.starts_with('/') => (true, url),
-        // As curl: a bare host is http.
-        Some(_) | None => (false, url),
-    };
-    // A fragment is never sent.
-    let rest = rest.split('#').next().unwrap_or_default();
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, target) = rest.split_at(end);
-    let authority = match authority {
-        "" if url.starts_with('/') => "localhost",
-        "" => return Err(format!("`{url}` has no host")),
-        authority => authority,
-    };
-    let target = match target {
-        "" => "/".to_owned(),
-        query if query.starts_with('?') => format!("/{query}"),
-        path => path.to_owned(),
-    };
-    Ok((tls, authority, target))
+    Asked::new(url, method, headers, version)
 }
 
 fn header_line(line: &str) -> Result<(HeaderName, HeaderValue), String> {
@@ -300,6 +241,8 @@ fn unknown(option: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use http::Method;
+
     use super::*;
 
     fn curl(line: &str) -> Result<Asked, String> {
