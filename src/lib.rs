@@ -16,6 +16,7 @@
 //! |---|---|
 //! | [`policy`] | the judge: rule kinds, expression language, evaluation order, what a host, a path and a client IP are. Pure |
 //! | [`config`] | reads portcullis.toml and every file it names, all faults at once with their places |
+//! | [`differences`] | what is different between two snapshots, in words |
 //! | [`snapshot`] | everything compiled from one load, immutable, and the handle to the one in force |
 //! | [`promises`] | what must hold of a configuration before it is put in force: `[[test]]`, `never_block` |
 //! | [`mod@reload`] | off the hot path, whole or not at all; and back, unless it is confirmed |
@@ -54,6 +55,7 @@
 pub mod admin;
 pub mod cli;
 pub mod config;
+pub mod differences;
 pub mod gateway;
 pub mod geo;
 pub mod handover;

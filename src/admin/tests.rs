@@ -15,8 +15,12 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Steady;
 
 impl Operator for Steady {
-    fn reload(&self) -> serde_json::Value {
-        json!({ "result": "kept", "generation": 4 })
+    fn reload(&self, confirm: Option<Duration>) -> serde_json::Value {
+        json!({ "result": "kept", "generation": 4, "confirm": confirm.map(|time| time.as_secs()) })
+    }
+
+    fn confirm(&self) -> serde_json::Value {
+        json!({ "result": "confirmed" })
     }
 
     fn status(&self) -> serde_json::Value {

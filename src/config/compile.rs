@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
 
 use super::{
-    files::{self, Files, display_name},
+    files::{self, Files, OnDisk, display_name},
     listen::WrittenAdmin,
     rule_files::rule_sources,
     reload::{self, WrittenReload},
@@ -66,6 +66,7 @@ pub(super) fn compile(
     });
     let client_ip = client_ip?;
     Some(Snapshot {
+        on_disk: OnDisk::default(),
         generation: previous.map_or(1, |previous| previous.generation + 1),
         loaded: now,
         policy: policy?,

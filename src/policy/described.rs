@@ -39,6 +39,12 @@ impl Asked {
         Ok(Self { parts, tls })
     }
 
+    /// `https://example.com/admin`
+    pub fn url(&self) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://{}{}", self.host(), self.parts.uri)
+    }
+
     /// The host that it names, as it would be sent.
     pub fn host(&self) -> &str {
         let host = self.parts.headers.get(header::HOST);
@@ -49,9 +55,7 @@ impl Asked {
 /// `GET https://example.com/admin`
 impl fmt::Display for Asked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.tls { "https" } else { "http" };
-        let (method, uri) = (&self.parts.method, &self.parts.uri);
-        write!(f, "{method} {scheme}://{}{uri}", self.host())
+        write!(f, "{} {}", self.parts.method, self.url())
     }
 }
 

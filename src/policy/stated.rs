@@ -94,6 +94,17 @@ pub struct Expected {
     pub status: Option<u16>,
 }
 
+impl Expected {
+    /// `block by admin (lockdown), status 403`
+    pub fn words(&self) -> String {
+        let rule = self.rule.as_ref().map(|rule| format!(" by {}", rule.value));
+        let reason = self.reason.map(|reason| format!(" ({})", reason.as_str()));
+        let status = self.status.map(|status| format!(", status {status}"));
+        let words = [rule, reason, status].into_iter().flatten();
+        words.fold(self.verdict.as_str().to_owned(), |all, word| all + &word)
+    }
+}
+
 /// Whether a request reaches its origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {

@@ -228,7 +228,7 @@ fn judged(promise: &NeverBlock, parts: &[IpAddr], snapshot: &Snapshot) -> Vec<Fa
 
 fn fault(promise: &NeverBlock, request: &StatedRequest, came: &Came, more: usize, snapshot: &Snapshot) -> Fault {
     let (Asker::Client(ip) | Asker::Peer(ip)) = request.from;
-    let message = format!("{ip} is never to be blocked, and would be at {}", request.asked);
+    let message = format!("{ip} is never to be blocked, and would be at {}", request.asked.url());
     let mut fault = Fault::error(promise.place.clone(), message).expected(came.words());
     if let Some((id, place)) = &came.rule {
         fault = fault.help(format!("`{id}` stands at {place}"));
@@ -260,12 +260,8 @@ fn urls(promise: &NeverBlock, snapshot: &Snapshot) -> Vec<Url> {
         false => promise.hosts.iter().map(|host| host.authority().to_owned()).collect(),
         true => snapshot.sites.iter().flat_map(|site| hosts(site, snapshot)).collect(),
     };
-    let headers: HeaderMap = [
-        (header::USER_AGENT, promise.user_agent.clone().unwrap_or(BROWSER)),
-        (header::ACCEPT, HeaderValue::from_static("*/*")),
-    ]
-    .into_iter()
-    .collect();
+    let agent = promise.user_agent.clone().unwrap_or(BROWSER);
+    let headers: HeaderMap = [(header::USER_AGENT, agent)].into_iter().collect();
     let schemes = schemes(snapshot);
     let urls = hosts.iter().flat_map(|host| {
         let path = &promise.path;

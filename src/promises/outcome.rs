@@ -15,7 +15,7 @@ use crate::{
         facts::RequestFacts,
         fault::Fault,
         phases::Scratch,
-        rule::{Rule, Timestamp},
+        rule::Rule,
         stated::{Asker, BEFORE_EVERY_DATE, Expected, StatedRequest, StatedTest, Verdict},
     },
     snapshot::{CompiledSite, Snapshot},
@@ -159,15 +159,6 @@ impl Came {
     }
 }
 
-/// `block by admin (lockdown), status 403`
-fn expected_words(expected: &Expected) -> String {
-    let rule = expected.rule.as_ref().map(|rule| format!(" by {}", rule.value));
-    let reason = expected.reason.map(|reason| format!(" ({})", reason.as_str()));
-    let status = expected.status.map(|status| format!(", status {status}"));
-    let words = [rule, reason, status].into_iter().flatten();
-    words.fold(expected.verdict.as_str().to_owned(), |all, word| all + &word)
-}
-
 impl Outcome<'_> {
     /// What is to be said of a test that fails.
     pub fn fault(&self, snapshot: &Snapshot) -> Option<Fault> {
@@ -176,7 +167,7 @@ impl Outcome<'_> {
         }
         let (test, came) = (self.test, &self.came);
         let message = format!("test \"{}\" fails: it came to {}", test.name, came.words());
-        let expected = format!("expected {}", expected_words(&test.expected));
+        let expected = format!("expected {}", test.expected.words());
         // What is wrong is shown: the rule, where only that is another one.
         let place = match (&test.expected.rule, came.verdict == test.expected.verdict) {
             (Some(rule), true) if came.before_rules.is_none() => rule.place.clone(),
@@ -270,8 +261,8 @@ fn explain_line(request: &StatedRequest, snapshot: &Snapshot) -> String {
     }
     line += &header_options(&asked.parts.headers);
     match request.now {
-        Some(at) => line += &format!(" --at {}", rfc3339(at)),
-        None if depends_on_time(snapshot) => line += &format!(" --at {}", rfc3339(BEFORE_EVERY_DATE)),
+        Some(at) => line += &format!(" --at {}", at),
+        None if depends_on_time(snapshot) => line += &format!(" --at {}", BEFORE_EVERY_DATE),
         None => {}
     }
     line
@@ -320,10 +311,4 @@ fn depends_on_time(snapshot: &Snapshot) -> bool {
         None => rule.expression.as_str().contains("portcullis.now"),
     };
     snapshot.policy.rules().iter().any(says)
-}
-
-fn rfc3339(at: Timestamp) -> String {
-    jiff::Timestamp::from_second(at.0)
-        .map(|at| at.to_string())
-        .unwrap_or_default()
 }

@@ -4,6 +4,7 @@
 //! queue drops the line and counts it. Secrets never come here: of a request's headers only two are read.
 
 pub mod access;
+pub mod client_networks;
 mod line;
 pub mod logging;
 pub mod messages;
@@ -15,6 +16,7 @@ use std::{io, rc::Rc, sync::Arc, time::Duration};
 
 use self::{
     access::{Pending, RequestRecord, Stamps},
+    client_networks::ClientNetworks,
     metrics::{Metrics, WorkerIndex},
     writer::{AccessLog, SpareBuffers},
 };
@@ -35,6 +37,7 @@ pub fn shown_referer(referer: &[u8]) -> String {
 #[derive(Debug, Clone)]
 pub struct Telemetry {
     metrics: Arc<Metrics>,
+    networks: Arc<ClientNetworks>,
     log: Arc<AccessLog>,
 }
 
@@ -48,6 +51,7 @@ impl Telemetry {
         let log = AccessLog::start(settings, workers, Arc::clone(&metrics))?;
         Ok(Self {
             metrics,
+            networks: ClientNetworks::new(workers),
             log: Arc::new(log),
         })
     }
@@ -59,6 +63,7 @@ impl Telemetry {
             stamps: Stamps::default(),
             spares: SpareBuffers::default(),
             metrics: Arc::clone(&self.metrics),
+            networks: Arc::clone(&self.networks),
             log: Arc::clone(&self.log),
         }))
     }
@@ -66,6 +71,11 @@ impl Telemetry {
     /// The counters.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// The client networks that come, while somebody wants to know.
+    pub fn networks(&self) -> &Arc<ClientNetworks> {
+        &self.networks
     }
 
     /// Takes format, redaction and target from a new load of the configuration.
@@ -99,6 +109,7 @@ struct OnWorker {
     stamps: Stamps,
     spares: SpareBuffers,
     metrics: Arc<Metrics>,
+    networks: Arc<ClientNetworks>,
     log: Arc<AccessLog>,
 }
 
