@@ -75,7 +75,10 @@ fn text(outcomes: &[Outcome<'_>], snapshot: &Snapshot, colour: Colour) -> String
             file = own;
         }
         let name = show::printable(&outcome.test.name);
-        let came = outcome.came.words();
+        let came = match outcome.came.is_plain_allow() {
+            true => "allow".to_owned(),
+            false => outcome.came.words(),
+        };
         let _ = writeln!(text, "  {}  {name:width$}  {came}", mark(outcome.holds, colour));
     }
     let faults: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.fault(snapshot)).collect();

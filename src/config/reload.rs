@@ -93,7 +93,7 @@ impl FromToml for WrittenNeverBlock {
                 user_agent: None,
             });
         };
-        let mut table = value.table("an element of `never_block`", faults)?;
+        let mut table = value.table("`never_block`", faults)?;
         let from = table.required::<Vec<Placed<Trusted>>>("ip", "ip = [\"10.0.0.0/8\"]", faults);
         let hosts = table.or("hosts", Vec::<NamedHost>::new(), faults);
         let path = table.optional::<HealthPath>("path", faults);

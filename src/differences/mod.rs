@@ -29,7 +29,7 @@ pub struct Change {
 }
 
 /// How a thing is different.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum How {
     /// Only the new one has it.
     Added,
@@ -88,18 +88,17 @@ impl Change {
         let widths = self.details.iter().map(|detail| detail.key.len());
         let width = widths.max().unwrap_or_default();
         for Detail { key, before, after } in &self.details {
-            let one_line = |text: &Option<String>| text.as_ref().map_or(0, String::len);
             let room = LINE.saturating_sub(width + 10);
             match (before, after) {
                 (Some(before), Some(after)) if before.len() + after.len() <= room => {
                     lines.push(format!("    {key:width$}  {before} -> {after}"));
                 }
-                (Some(only), None) if one_line(&Some(only.clone())) <= room => lines.push(format!("  - {key:width$}  {only}")),
-                (None, Some(only)) if one_line(&Some(only.clone())) <= room => lines.push(format!("  + {key:width$}  {only}")),
+                (Some(only), None) if only.len() <= room => lines.push(format!("  - {key:width$}  {only}")),
+                (None, Some(only)) if only.len() <= room => lines.push(format!("  + {key:width$}  {only}")),
                 (before, after) => {
                     lines.push(format!("    {key}"));
-                    lines.extend(before.iter().map(|before| format!("  -   {before}")));
-                    lines.extend(after.iter().map(|after| format!("  +   {after}")));
+                    lines.extend(before.iter().flat_map(|before| wrapped('-', before)));
+                    lines.extend(after.iter().flat_map(|after| wrapped('+', after)));
                 }
             }
         }
@@ -126,6 +125,22 @@ impl Detail {
     fn json(&self) -> Value {
         json!({ "key": self.key, "before": self.before, "after": self.after })
     }
+}
+
+/// A long text over several lines, each with its sign.
+fn wrapped(sign: char, text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= LINE => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            Some(_) => lines.push(format!("  {sign}     {word}")),
+            None => lines.push(format!("  {sign}   {word}")),
+        }
+    }
+    lines
 }
 
 /// How wide a line may be before its two sides stand below each other.

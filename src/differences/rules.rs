@@ -1,6 +1,6 @@
 //! Rules, their order, and their tests.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{Change, Detail, How, compare, differs, expression::differing};
 use crate::{
@@ -15,8 +15,18 @@ use crate::{
 pub(super) fn rules(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
     let by_id = |snapshot| rules_of(snapshot).map(|rule| (rule.id.to_string(), rule)).collect();
     let (old, new): (BTreeMap<_, _>, BTreeMap<_, _>) = (by_id(old), by_id(new));
-    compare("rule", &old, &new, gist, contents, details)
+    let mut changes = compare("rule", &old, &new, gist, contents, details);
+    let told: HashSet<(String, How)> = changes.iter().map(|change| (change.name.clone(), change.how)).collect();
+    // A table that stands for several rules is told once.
+    changes.retain(|change| {
+        let main = change.name.strip_suffix(COMPANION);
+        main.is_none_or(|main| !told.contains(&(main.to_owned(), change.how)))
+    });
+    changes
 }
+
+/// What the second rule of a `[[lockdown]]` has behind the id of the first.
+const COMPANION: &str = ".admitted";
 
 fn rules_of(snapshot: &Snapshot) -> impl Iterator<Item = &Rule> {
     snapshot.policy.rules().iter()
@@ -124,7 +134,7 @@ fn moved_in(phase: Phase, old: &Snapshot, new: &Snapshot) -> Vec<Change> {
 }
 
 /// The indices of a longest run of growing numbers, which are all different.
-fn longest_increasing(numbers: &[usize]) -> std::collections::HashSet<usize> {
+fn longest_increasing(numbers: &[usize]) -> HashSet<usize> {
     let mut ends: Vec<usize> = Vec::new();
     let mut previous: Vec<Option<usize>> = Vec::with_capacity(numbers.len());
     for (at, number) in numbers.iter().enumerate() {

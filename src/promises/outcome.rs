@@ -133,6 +133,11 @@ impl Came {
                 .is_none_or(|status| self.status.map(|came| came.as_u16()) == Some(status))
     }
 
+    /// Whether it passes, and no rule had a word in it.
+    pub fn is_plain_allow(&self) -> bool {
+        self.verdict == Verdict::Allow && self.rule.is_none()
+    }
+
     /// `block by admin (lockdown), status 403`
     pub fn words(&self) -> String {
         let by = match (&self.rule, self.before_rules) {

@@ -164,6 +164,7 @@ impl Worker {
         let mut report = reloaded.unwrap_or_else(|_| panicked(running.generation));
         if report.result == Outcome::Loaded {
             self.last = report.generation;
+            self.shared.standing().returned = None;
             let before = std::mem::replace(&mut self.restart_required, report.restart_required.clone());
             self.hold(ask, running, before);
         }
