@@ -80,7 +80,10 @@ impl Operator for RunningGateway {
     fn upgrade(&self) -> Value {
         let process = |pid: u32, version: &str| json!({ "pid": pid, "version": version });
         let running = process(std::process::id(), env!("CARGO_PKG_VERSION"));
-        let upgraded = self.reloader.unconfirmed().map_or_else(|| self.succession.upgrade(), |it| Err(unconfirmed(&it)));
+        let upgraded = self
+            .reloader
+            .unconfirmed()
+            .map_or_else(|| self.succession.upgrade(), |it| Err(unconfirmed(&it)));
         match upgraded {
             Ok(successor) => json!({
                 "result": "upgraded",

@@ -38,7 +38,10 @@ pub(super) fn run(arguments: &Arguments, session: &Session) -> Exit {
         Some("nothing") => Exit::No,
         Some(_) | None => {
             let error = answer.get("error").and_then(Value::as_str);
-            session.complain(&format!("the gateway answered: {}", error.unwrap_or("it made no sense")));
+            session.complain(&format!(
+                "the gateway answered: {}",
+                error.unwrap_or("it made no sense")
+            ));
             return Exit::CouldNot;
         }
     };
@@ -80,7 +83,8 @@ mod tests {
     fn people_see_what_stays_or_why_it_is_too_late() {
         let confirmed = json!({ "result": "confirmed", "generation": 5 });
         assert_eq!(text(&confirmed, Exit::Yes), "confirmed: generation 5 stays in force\n");
-        let returned = json!({ "from": 5, "to": 4, "at": "2026-01-01T00:00:00Z", "why": "nobody confirmed it in time" });
+        let returned =
+            json!({ "from": 5, "to": 4, "at": "2026-01-01T00:00:00Z", "why": "nobody confirmed it in time" });
         let late = json!({ "result": "nothing", "generation": 4, "returned": returned });
         assert_eq!(
             text(&late, Exit::No),

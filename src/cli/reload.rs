@@ -46,7 +46,11 @@ pub(super) fn run(arguments: &Arguments, session: &Session) -> Exit {
         Err(exit) => return exit,
     };
     let timeout = Duration::from_secs(arguments.timeout.max(1));
-    match ask(&socket, &json!({ "verb": "reload", "confirm": arguments.confirm }), timeout) {
+    match ask(
+        &socket,
+        &json!({ "verb": "reload", "confirm": arguments.confirm }),
+        timeout,
+    ) {
         Ok(answer) => told(&answer, session),
         Err(error) => {
             let mut message = not_asked(&socket, &error);
@@ -130,7 +134,10 @@ fn tell(answer: &Value, exit: Exit, session: &Session) {
     for line in shown {
         session.print(&format!("  {line}\n"));
     }
-    for line in words(answer, "changed").iter().filter(|line| line.starts_with("list ") && line.contains(": ")) {
+    for line in words(answer, "changed")
+        .iter()
+        .filter(|line| line.starts_with("list ") && line.contains(": "))
+    {
         session.print(&format!("  {line}\n"));
     }
     let waiting = words(answer, "restart_required");

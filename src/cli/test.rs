@@ -30,7 +30,10 @@ pub(super) fn run(arguments: &Arguments, session: &Session) -> Exit {
     let tests = snapshot.policy.tests().iter().map(|test| outcome(test, &snapshot));
     let outcomes: Vec<Outcome<'_>> = tests.filter(|outcome| is_meant(outcome, arguments)).collect();
     if let Some(filter) = arguments.filter.as_deref().filter(|_| outcomes.is_empty()) {
-        session.complain(&format!("none of {} has `{filter}` in its name, file or rule", plural(all, "test")));
+        session.complain(&format!(
+            "none of {} has `{filter}` in its name, file or rule",
+            plural(all, "test")
+        ));
         return Exit::CouldNot;
     }
     match session.output {

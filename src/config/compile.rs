@@ -5,8 +5,8 @@ use std::{cell::RefCell, collections::BTreeMap, path::PathBuf, sync::Arc, time::
 use super::{
     files::{self, Files, OnDisk, display_name},
     listen::WrittenAdmin,
-    rule_files::rule_sources,
     reload::{self, WrittenReload},
+    rule_files::rule_sources,
     settings::{ClientIpSource, GeoSource, LogTarget, NeverBlock, ReloadSettings, Server, Settings},
     site::WrittenSite,
     traffic::{Trusted, WrittenClientIp},

@@ -2,10 +2,10 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     fs,
     hash::{DefaultHasher, Hash, Hasher},
     io,
-    ffi::OsString,
     os::unix::fs::MetadataExt,
     path::{Component, Path, PathBuf},
     sync::Arc,
@@ -71,9 +71,8 @@ impl OnDisk {
             let seen = |stamp: &Option<Stamp>| stamp.map(|stamp| (stamp.length, stamp.modified));
             seen(&Stamp::of(path)) != seen(stamp)
         };
-        let listing_differs = |listing: &Listing| {
-            Listing::read(listing.folder.clone(), &listing.pattern).ok().as_ref() != Some(listing)
-        };
+        let listing_differs =
+            |listing: &Listing| Listing::read(listing.folder.clone(), &listing.pattern).ok().as_ref() != Some(listing);
         self.texts.iter().any(text_differs)
             || self.others.iter().any(other_differs)
             || self.listings.iter().any(listing_differs)

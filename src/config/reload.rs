@@ -84,7 +84,8 @@ const MAX_WINDOW: Duration = Duration::from_secs(86_400);
 impl FromToml for WrittenNeverBlock {
     fn from_toml(value: Value<'_>, faults: &mut Faults) -> Option<Self> {
         let toml::de::DeValue::Table(_) = value.raw() else {
-            const EXPECTED: &str = "an address, a network, a $list, or a table such as { ip = [\"10.0.0.0/8\"], path = \"/healthz\" }";
+            const EXPECTED: &str =
+                "an address, a network, a $list, or a table such as { ip = [\"10.0.0.0/8\"], path = \"/healthz\" }";
             text(value, EXPECTED, faults)?;
             return Placed::<Trusted>::from_toml(value, faults).map(|from| Self {
                 from: vec![from],
@@ -116,7 +117,10 @@ impl FromToml for NamedHost {
         let text = String::from_toml(value, faults)?;
         let host = Host::parse(&text).ok();
         if host.is_none() {
-            faults.push(value.invalid(format!("`{text}` is not a host"), "a whole host such as \"example.com\""));
+            faults.push(value.invalid(
+                format!("`{text}` is not a host"),
+                "a whole host such as \"example.com\"",
+            ));
         }
         host.map(Self)
     }

@@ -17,7 +17,9 @@ use crate::policy::{
     fault::Place,
     network::IpSet,
     normalize::{Host, PathOptions},
-    rule::RefusalStatus, site::SiteFacts, table::Placed,
+    rule::RefusalStatus,
+    site::SiteFacts,
+    table::Placed,
 };
 
 /// Everything of `portcullis.toml` but the rules.

@@ -87,7 +87,12 @@ fn minus(these: &IpSet, others: &IpSet) -> Vec<String> {
             let (other_v4, _, other_high) = ends(**other);
             (!other_v4, other_high) < (!v4, low)
         };
-        from += others.get(from..).unwrap_or_default().iter().take_while(is_before).count();
+        from += others
+            .get(from..)
+            .unwrap_or_default()
+            .iter()
+            .take_while(is_before)
+            .count();
         let mut at = Some(low);
         for other in others.get(from..).unwrap_or_default() {
             let (other_v4, other_low, other_high) = ends(*other);
@@ -133,7 +138,10 @@ mod tests {
     use super::*;
 
     fn set(texts: &[&str]) -> IpSet {
-        texts.iter().map(|text| IpRange::parse(text).expect("a range")).collect()
+        texts
+            .iter()
+            .map(|text| IpRange::parse(text).expect("a range"))
+            .collect()
     }
 
     #[test]
@@ -142,7 +150,10 @@ mod tests {
         let after = set(&["10.0.0.0/25", "192.0.2.7", "2001:db8::/33", "::1"]);
         assert_eq!(minus(&before, &after), ["10.0.0.128/25", "2001:db8:8000::/33"]);
         assert_eq!(minus(&after, &before), ["::1"]);
-        assert_eq!(minus(&set(&["0.0.0.0/0"]), &set(&["0.0.0.0/1", "::/0"])), ["128.0.0.0/1"]);
+        assert_eq!(
+            minus(&set(&["0.0.0.0/0"]), &set(&["0.0.0.0/1", "::/0"])),
+            ["128.0.0.0/1"]
+        );
         assert_eq!(minus(&set(&["::/0"]), &set(&["::/0"])), [""; 0]);
     }
 

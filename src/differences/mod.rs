@@ -83,7 +83,11 @@ impl Change {
 
     /// For people: a heading, and below it what is different.
     pub fn lines(&self) -> Vec<String> {
-        let gist = if self.gist.is_empty() { String::new() } else { format!(": {}", self.gist) };
+        let gist = if self.gist.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", self.gist)
+        };
         let mut lines = vec![format!("{}{gist}", self.heading())];
         let widths = self.details.iter().map(|detail| detail.key.len());
         let width = widths.max().unwrap_or_default();

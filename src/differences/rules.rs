@@ -34,7 +34,11 @@ fn rules_of(snapshot: &Snapshot) -> impl Iterator<Item = &Rule> {
 
 /// `block in shadow (lockdown, rules/40-lockdown.toml:4:1)`
 fn gist(rule: &Rule) -> String {
-    let shadow = if rule.mode.as_str() == "shadow" { " in shadow" } else { "" };
+    let shadow = if rule.mode.as_str() == "shadow" {
+        " in shadow"
+    } else {
+        ""
+    };
     let disabled = if rule.enabled { "" } else { ", disabled" };
     let kind = rule.kind.as_str();
     format!("{}{shadow}{disabled} ({kind}, {})", action(&rule.action), rule.place)
@@ -58,7 +62,9 @@ fn details(before: &Rule, after: &Rule) -> Vec<Detail> {
         differs("mode", &before.mode, &after.mode, |mode| mode.as_str().to_owned()),
         differs("enabled", &before.enabled, &after.enabled, bool::to_string),
         expression,
-        differs("reason", &before.reason, &after.reason, |reason| reason.as_str().to_owned()),
+        differs("reason", &before.reason, &after.reason, |reason| {
+            reason.as_str().to_owned()
+        }),
         differs("response", &before.response, &after.response, response),
         differs("expires", &before.expires, &after.expires, expires),
         differs("note", &before.note, &after.note, text),
@@ -95,14 +101,25 @@ fn response(response: &Option<Response>) -> String {
     });
     let body = response.body.as_ref().map(|body| format!("body {body:?}"));
     let content_type = response.content_type.clone();
-    let headers = response.headers.iter().map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
-    let parts: Vec<String> = status.into_iter().chain(body).chain(content_type).chain(headers).collect();
+    let headers = response
+        .headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
+    let parts: Vec<String> = status
+        .into_iter()
+        .chain(body)
+        .chain(content_type)
+        .chain(headers)
+        .collect();
     parts.join(", ")
 }
 
 /// The rules that both sides have and ask in another order: as few as can have moved.
 pub(super) fn moved(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
-    Phase::ALL.into_iter().flat_map(|phase| moved_in(phase, old, new)).collect()
+    Phase::ALL
+        .into_iter()
+        .flat_map(|phase| moved_in(phase, old, new))
+        .collect()
 }
 
 fn moved_in(phase: Phase, old: &Snapshot, new: &Snapshot) -> Vec<Change> {
@@ -127,7 +144,12 @@ fn moved_in(phase: Phase, old: &Snapshot, new: &Snapshot) -> Vec<Change> {
             what: "rule",
             name: (*id).to_owned(),
             how: How::Moved,
-            gist: format!("now {}, was {} ({})", behind(&after, id), behind(&before, id), phase.as_str()),
+            gist: format!(
+                "now {}, was {} ({})",
+                behind(&after, id),
+                behind(&before, id),
+                phase.as_str()
+            ),
             details: Vec::new(),
         })
         .collect()
@@ -167,12 +189,19 @@ pub(super) fn tests(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
         details: Vec::new(),
     };
     let more = |these: &BTreeMap<String, usize>, others: &BTreeMap<String, usize>, how| -> Vec<Change> {
-        let more = these.iter().filter(|(name, count)| others.get(*name).copied().unwrap_or_default() < **count);
+        let more = these
+            .iter()
+            .filter(|(name, count)| others.get(*name).copied().unwrap_or_default() < **count);
         more.map(|(name, _)| change(name, how, String::new())).collect()
     };
     let mut changes = more(&has, &had, How::Added);
     changes.extend(more(&had, &has, How::Removed));
-    let before: BTreeMap<&str, &StatedTest> = old.policy.tests().iter().map(|test| (test.name.as_str(), test)).collect();
+    let before: BTreeMap<&str, &StatedTest> = old
+        .policy
+        .tests()
+        .iter()
+        .map(|test| (test.name.as_str(), test))
+        .collect();
     let changed = new.policy.tests().iter().filter_map(|test| {
         let (was, is) = (expectation(before.get(test.name.as_str())?), expectation(test));
         (was != is).then(|| change(&test.name, How::Changed, format!("it expected {was}, and expects {is}")))

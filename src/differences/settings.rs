@@ -100,7 +100,13 @@ fn reload(old: &Snapshot, new: &Snapshot) -> Option<Change> {
             .map(|promise| {
                 let hosts: Vec<_> = promise.hosts.iter().map(|host| host.authority().to_owned()).collect();
                 let agent = promise.user_agent.as_ref().map(|agent| format!(" as {agent:?}"));
-                format!("{} at {}{}{}", ranges(&promise.from), hosts.join(", "), promise.path, agent.unwrap_or_default())
+                format!(
+                    "{} at {}{}{}",
+                    ranges(&promise.from),
+                    hosts.join(", "),
+                    promise.path,
+                    agent.unwrap_or_default()
+                )
             })
             .collect()
     };
@@ -108,7 +114,13 @@ fn reload(old: &Snapshot, new: &Snapshot) -> Option<Change> {
         "never_block",
         &never_block(old),
         &never_block(new),
-        |elements| if elements.is_empty() { "none".to_owned() } else { elements.join("; ") },
+        |elements| {
+            if elements.is_empty() {
+                "none".to_owned()
+            } else {
+                elements.join("; ")
+            }
+        },
     ));
     section("reload", details)
 }
@@ -119,7 +131,13 @@ fn sites(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
         sites.map(|site| (site.settings.facts.name.clone(), &**site)).collect()
     }
     let (old, new) = (by_name(old), by_name(new));
-    let gist = |site: &CompiledSite| format!("{}, to {}", hosts(&site.settings.facts.hosts), site.settings.facts.upstream);
+    let gist = |site: &CompiledSite| {
+        format!(
+            "{}, to {}",
+            hosts(&site.settings.facts.hosts),
+            site.settings.facts.upstream
+        )
+    };
     compare("site", &old, &new, gist, |_| Vec::new(), site)
 }
 
@@ -136,19 +154,34 @@ fn site(before: &CompiledSite, after: &CompiledSite) -> Vec<Detail> {
             .map(|files| format!("{} with {}", files.cert.value.display(), files.key.value.display()))
             .collect()
     };
-    let joined = |files: &Vec<String>| if files.is_empty() { "none".to_owned() } else { files.join(", ") };
-    let page = |site: &CompiledSite, at: usize| site.pages.get(at).and_then(Option::as_ref).map(|page| page.text.clone());
+    let joined = |files: &Vec<String>| {
+        if files.is_empty() {
+            "none".to_owned()
+        } else {
+            files.join(", ")
+        }
+    };
+    let page = |site: &CompiledSite, at: usize| {
+        site.pages
+            .get(at)
+            .and_then(Option::as_ref)
+            .map(|page| page.text.clone())
+    };
     let text = |before: Option<String>, after: Option<String>, key: &str| {
         (before != after).then(|| Detail::new(key, None, "the file says something else".to_owned()))
     };
     let details = [
         differs("hosts", &a.facts.hosts, &b.facts.hosts, hosts),
         differs("upstream", &a.facts.upstream, &b.facts.upstream, Clone::clone),
-        differs("default", &a.facts.default, &b.facts.default, |verdict| shown(verdict).to_lowercase()),
+        differs("default", &a.facts.default, &b.facts.default, |verdict| {
+            shown(verdict).to_lowercase()
+        }),
         differs("certificates", &files(a), &files(b), joined),
         differs("self_signed", &a.self_signed, &b.self_signed, bool::to_string),
         differs("status", &a.status, &b.status, status),
-        differs("disclose", &a.disclose, &b.disclose, |disclose| shown(disclose).to_lowercase()),
+        differs("disclose", &a.disclose, &b.disclose, |disclose| {
+            shown(disclose).to_lowercase()
+        }),
         differs("pages.html", &a.html_page, &b.html_page, |page| shown(page)),
         differs("pages.json", &a.json_page, &b.json_page, |page| shown(page)),
         text(page(before, 0), page(after, 0), "pages.html").filter(|_| a.html_page == b.html_page),
@@ -169,7 +202,11 @@ fn status(status: &RefusalStatus) -> String {
 }
 
 fn not_found(answer: &NotFound) -> String {
-    let headers: Vec<String> = answer.headers.iter().map(|(name, value)| format!("{name}: {value:?}")).collect();
+    let headers: Vec<String> = answer
+        .headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value:?}"))
+        .collect();
     format!("{:?} as {:?} {}", answer.body, answer.content_type, headers.join(", "))
 }
 
@@ -183,20 +220,36 @@ fn upstreams(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
             balance, retries, retry_budget, ejection, slow_start, health_check)
         .collect()
     };
-    compare("upstream", &by_name(old), &by_name(new), |_| String::new(), |_| Vec::new(), details)
+    compare(
+        "upstream",
+        &by_name(old),
+        &by_name(new),
+        |_| String::new(),
+        |_| Vec::new(),
+        details,
+    )
 }
 
 fn listeners(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
     fn by_address(snapshot: &Snapshot) -> BTreeMap<String, &Listener> {
         let listeners = snapshot.settings.listeners.iter();
-        listeners.map(|listener| (listener.address.to_string(), listener)).collect()
+        listeners
+            .map(|listener| (listener.address.to_string(), listener))
+            .collect()
     }
     let details = |a: &Listener, b: &Listener| -> Vec<Detail> {
         let proxies = differs("proxy_protocol", &a.proxy_protocol, &b.proxy_protocol, ranges);
         fields!(a, b; protocol, health).chain(proxies).collect()
     };
     let gist = |listener: &Listener| shown(&listener.protocol);
-    compare("listen", &by_address(old), &by_address(new), gist, |_| Vec::new(), details)
+    compare(
+        "listen",
+        &by_address(old),
+        &by_address(new),
+        gist,
+        |_| Vec::new(),
+        details,
+    )
 }
 
 /// Certificates by site and file; one made at start by its names.
@@ -210,7 +263,10 @@ fn certificates(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
             };
             let (names, until, key) = (&certificate.names, certificate.not_after, certificate.key_type);
             let words = format!("for {names:?} until {until}, {key:?}");
-            certificates.entry(format!("{origin} of site {site}")).or_default().push(words);
+            certificates
+                .entry(format!("{origin} of site {site}"))
+                .or_default()
+                .push(words);
         }
         certificates
     }
@@ -220,7 +276,14 @@ fn certificates(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
     }
     let words = |certificates: &Vec<String>| certificates.join(", ");
     let details = |a: &Vec<String>, b: &Vec<String>| differs("it is", a, b, words).into_iter().collect();
-    compare("certificate", &borrowed(&old), &borrowed(&new), words, |_| Vec::new(), details)
+    compare(
+        "certificate",
+        &borrowed(&old),
+        &borrowed(&new),
+        words,
+        |_| Vec::new(),
+        details,
+    )
 }
 
 fn geo_sources(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
@@ -238,5 +301,12 @@ fn geo_sources(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
     }
     let (old, new) = (by_key(old), by_key(new));
     let details = |a: &String, b: &String| differs("it is", a, b, Clone::clone).into_iter().collect();
-    compare("geo source", &borrowed(&old), &borrowed(&new), Clone::clone, |_| Vec::new(), details)
+    compare(
+        "geo source",
+        &borrowed(&old),
+        &borrowed(&new),
+        Clone::clone,
+        |_| Vec::new(),
+        details,
+    )
 }

@@ -172,7 +172,10 @@ impl List {
             Contents::Ip(set) => set.iter().map(|range| range.to_string()).collect(),
             Contents::Asn(numbers) => numbers.keys().iter().map(u32::to_string).collect(),
             Contents::Country(countries) => countries.iter().map(|code| code.as_str().to_owned()).collect(),
-            Contents::String(strings) => strings.iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect(),
+            Contents::String(strings) => strings
+                .iter()
+                .map(|text| String::from_utf8_lossy(text).into_owned())
+                .collect(),
         }
     }
 

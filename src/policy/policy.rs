@@ -227,8 +227,9 @@ fn read_tests(files: &mut [Table<'_>], env: &PolicyEnvironment<'_>, faults: &mut
     let tables: Vec<Table<'_>> = files.iter_mut().flat_map(|file| file.tables("test", faults)).collect();
     if let Some(first) = tables.get(MOST_TESTS) {
         faults.push(
-            Fault::error(first.place(), format!("there are {} tests", tables.len()))
-                .expected(format!("expected {MOST_TESTS} at most: every reload waits for all of them")),
+            Fault::error(first.place(), format!("there are {} tests", tables.len())).expected(format!(
+                "expected {MOST_TESTS} at most: every reload waits for all of them"
+            )),
         );
         return Vec::new();
     }
@@ -244,7 +245,13 @@ fn check_tests(tests: &[StatedTest], entries: &[Entry], faults: &mut Faults) {
     }
     let written = || entries.iter().filter(|entry| entry.id_is_written);
     let ids: HashSet<&str> = written()
-        .flat_map(|entry| entry.rules.iter().map(|rule| rule.id.as_str()).chain([entry.id.as_str()]))
+        .flat_map(|entry| {
+            entry
+                .rules
+                .iter()
+                .map(|rule| rule.id.as_str())
+                .chain([entry.id.as_str()])
+        })
         .collect();
     stated::check_rules(tests, |id| ids.contains(id), || ids.iter().copied().collect(), faults);
 }

@@ -153,7 +153,9 @@ pub(super) fn read(mut table: Table<'_>, sites: &[SiteFacts], faults: &mut Fault
     table.finish(faults);
     let asked = asked?;
     Some(StatedTest {
-        name: name.filter(|name| !name.is_empty()).unwrap_or_else(|| asked_words(&asked)),
+        name: name
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(|| asked_words(&asked)),
         place,
         request: StatedRequest {
             asked,
@@ -286,7 +288,10 @@ impl FromToml for Cause {
             let known = REASONS.map(Reason::as_str);
             faults.push(
                 value
-                    .invalid(format!("`{text}` is no reason of a request's head"), "why it is refused")
+                    .invalid(
+                        format!("`{text}` is no reason of a request's head"),
+                        "why it is refused",
+                    )
                     .suggest(&text, known)
                     .help(format!("reasons: {}", known.join(", "))),
             );

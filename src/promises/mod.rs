@@ -44,3 +44,6 @@ pub fn held(loaded: (Snapshot, Vec<Fault>)) -> Result<(Snapshot, Vec<Fault>), Ve
         false => Ok((snapshot, faults)),
     }
 }
+
+#[cfg(test)]
+mod tests;

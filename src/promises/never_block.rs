@@ -152,7 +152,9 @@ fn each(range: IpRange) -> Result<std::ops::RangeInclusive<u128>, TooMuch> {
     if high - low >= MOST_COMPUTED {
         return Err(TooMuch {
             message: format!("{range} is too large to make sure of: a rule computes with addresses"),
-            help: format!("name networks of up to {MOST_COMPUTED} addresses, or compare `ip.src` with networks and lists"),
+            help: format!(
+                "name networks of up to {MOST_COMPUTED} addresses, or compare `ip.src` with networks and lists"
+            ),
         });
     }
     Ok(low..=high)
@@ -234,7 +236,8 @@ fn fault(promise: &NeverBlock, request: &StatedRequest, came: &Came, more: usize
         fault = fault.help(format!("`{id}` stands at {place}"));
     }
     if more > 0 {
-        fault = fault.help(format!("and in {more} more cases by the same"));
+        let cases = if more == 1 { "case" } else { "cases" };
+        fault = fault.help(format!("and so in {more} more {cases}"));
     }
     fault.help(every_step(request, snapshot))
 }
@@ -301,7 +304,10 @@ fn hosts(site: &CompiledSite, snapshot: &Snapshot) -> Vec<String> {
             .map(|label| format!("{label}.{name}"))
             .into_iter()
             .find(leads_here),
-        HostPattern::Any => ["localhost", "any.invalid"].map(str::to_owned).into_iter().find(leads_here),
+        HostPattern::Any => ["localhost", "any.invalid"]
+            .map(str::to_owned)
+            .into_iter()
+            .find(leads_here),
     };
     site.settings.facts.hosts.iter().filter_map(of_pattern).collect()
 }

@@ -133,6 +133,10 @@ impl Came {
                 .is_none_or(|status| self.status.map(|came| came.as_u16()) == Some(status))
     }
 
+    fn is_by(&self, id: &str) -> bool {
+        self.rule.as_ref().is_some_and(|(by, _)| by == id)
+    }
+
     /// Whether it passes, and no rule had a word in it.
     pub fn is_plain_allow(&self) -> bool {
         self.verdict == Verdict::Allow && self.rule.is_none()
@@ -149,7 +153,11 @@ impl Came {
         let verdict = self.verdict.as_str();
         let reason = self.reason.map(|reason| format!(" ({})", reason.as_str()));
         let status = self.status.map(|status| format!(", status {}", status.as_u16()));
-        format!("{verdict}{by}{}{}", reason.unwrap_or_default(), status.unwrap_or_default())
+        format!(
+            "{verdict}{by}{}{}",
+            reason.unwrap_or_default(),
+            status.unwrap_or_default()
+        )
     }
 
     fn json(&self) -> Value {
@@ -175,7 +183,7 @@ impl Outcome<'_> {
         let expected = format!("expected {}", test.expected.words());
         // What is wrong is shown: the rule, where only that is another one.
         let place = match (&test.expected.rule, came.verdict == test.expected.verdict) {
-            (Some(rule), true) if came.before_rules.is_none() => rule.place.clone(),
+            (Some(rule), true) if came.before_rules.is_none() && !came.is_by(&rule.value) => rule.place.clone(),
             _ => test.expected.place.clone(),
         };
         let mut fault = Fault::error(place, message).expected(expected);
@@ -194,7 +202,7 @@ impl Outcome<'_> {
     /// What became of the rule that should have decided.
     fn why_not_the_expected_rule(&self, snapshot: &Snapshot) -> Option<String> {
         let wanted = &self.test.expected.rule.as_ref()?.value;
-        if self.came.rule.as_ref().is_some_and(|(id, _)| id == wanted) {
+        if self.came.is_by(wanted) {
             return None;
         }
         let explained = with_facts(&self.test.request, BEFORE_EVERY_DATE, snapshot, |facts, _| {

@@ -107,7 +107,10 @@ impl Watch {
 }
 
 /// Whether the share of refused networks has jumped.
-#[expect(clippy::cast_precision_loss, reason = "there are at most as many networks as bits of a set")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "there are at most as many networks as bits of a set"
+)]
 fn jumps(found: Returning, guard: Guard) -> bool {
     if found.networks < u64::from(guard.networks) {
         return false;

@@ -82,7 +82,10 @@ impl Report {
                 info!(generation, changed, restart_required, "configuration reloaded");
                 if let Some(Unconfirmed { returns_to, left, .. }) = self.unconfirmed {
                     let seconds = whole_seconds(left);
-                    warn!(generation, returns_to, seconds, "configuration waits for its confirmation");
+                    warn!(
+                        generation,
+                        returns_to, seconds, "configuration waits for its confirmation"
+                    );
                 }
             }
             Outcome::Kept => error!(generation, "configuration not reloaded, the old one stays in force"),

@@ -53,7 +53,12 @@ impl Folder {
     }
 
     fn reload(&self) -> Report {
-        once::reload(&self.path(), &self.current, self.current.load().generation, &mut Nothing)
+        once::reload(
+            &self.path(),
+            &self.current,
+            self.current.load().generation,
+            &mut Nothing,
+        )
     }
 }
 

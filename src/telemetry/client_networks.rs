@@ -293,7 +293,9 @@ mod tests {
     fn a_network_counts_once_however_many_of_its_clients_come() {
         let (networks, turns) = (counting(), Turns::default());
         let clients = (0..=255).map(|last| IpAddr::from([192, 0, 2, last]));
-        clients.clone().for_each(|client| networks.note(WorkerIndex::new(0), client, false));
+        clients
+            .clone()
+            .for_each(|client| networks.note(WorkerIndex::new(0), client, false));
         networks.begin(turns);
         clients.for_each(|client| networks.note(WorkerIndex::new(1), client, true));
         let found = networks.returning(turns);

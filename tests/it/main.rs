@@ -2,9 +2,11 @@
 
 mod browser;
 mod configs;
+mod confirm;
 mod fmt;
 mod harness;
 mod nginx;
+mod promises;
 mod records;
 mod reload;
 mod serving;
