@@ -38,7 +38,7 @@ pub(super) fn settings(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
     changes.extend(section("client_ip", client_ip.into_iter().flatten()));
     changes.extend(section(
         "geoip.tor",
-        differs("tor", &a.geoip.tor, &b.geoip.tor, |name| shown(name)).into_iter(),
+        differs("tor", &a.geoip.tor, &b.geoip.tor, shown).into_iter(),
     ));
     let (x, y) = (&a.limits, &b.limits);
     changes.extend(section(
@@ -141,7 +141,7 @@ fn sites(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
     compare("site", &old, &new, gist, |_| Vec::new(), site)
 }
 
-fn hosts(hosts: &Vec<HostPattern>) -> String {
+fn hosts(hosts: &[HostPattern]) -> String {
     let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
     hosts.join(", ")
 }
@@ -171,7 +171,7 @@ fn site(before: &CompiledSite, after: &CompiledSite) -> Vec<Detail> {
         (before != after).then(|| Detail::new(key, None, "the file says something else".to_owned()))
     };
     let details = [
-        differs("hosts", &a.facts.hosts, &b.facts.hosts, hosts),
+        differs("hosts", &a.facts.hosts, &b.facts.hosts, |names| hosts(names)),
         differs("upstream", &a.facts.upstream, &b.facts.upstream, Clone::clone),
         differs("default", &a.facts.default, &b.facts.default, |verdict| {
             shown(verdict).to_lowercase()
@@ -182,13 +182,13 @@ fn site(before: &CompiledSite, after: &CompiledSite) -> Vec<Detail> {
         differs("disclose", &a.disclose, &b.disclose, |disclose| {
             shown(disclose).to_lowercase()
         }),
-        differs("pages.html", &a.html_page, &b.html_page, |page| shown(page)),
-        differs("pages.json", &a.json_page, &b.json_page, |page| shown(page)),
+        differs("pages.html", &a.html_page, &b.html_page, shown),
+        differs("pages.json", &a.json_page, &b.json_page, shown),
         text(page(before, 0), page(after, 0), "pages.html").filter(|_| a.html_page == b.html_page),
         text(page(before, 1), page(after, 1), "pages.json").filter(|_| a.json_page == b.json_page),
         differs("not_found", &a.not_found, &b.not_found, not_found),
-        differs("error_docs", &a.error_docs, &b.error_docs, |url| shown(url)),
-        differs("paths", &a.paths, &b.paths, |paths| shown(paths)),
+        differs("error_docs", &a.error_docs, &b.error_docs, shown),
+        differs("paths", &a.paths, &b.paths, shown),
     ];
     details.into_iter().flatten().collect()
 }
