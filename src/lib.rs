@@ -16,8 +16,10 @@
 //! |---|---|
 //! | [`policy`] | the judge: rule kinds, expression language, evaluation order, what a host, a path and a client IP are. Pure |
 //! | [`config`] | reads portcullis.toml and every file it names, all faults at once with their places |
+//! | [`differences`] | what is different between two snapshots, in words |
 //! | [`snapshot`] | everything compiled from one load, immutable, and the handle to the one in force |
-//! | [`mod@reload`] | off the hot path, whole or not at all |
+//! | [`promises`] | what must hold of a configuration before it is put in force: `[[test]]`, `never_block` |
+//! | [`mod@reload`] | off the hot path, whole or not at all; and back, unless it is confirmed |
 //! | [`gateway`] | a request's way from its head to its answer |
 //! | [`upstream`] | speaks to origins |
 //! | [`server`], [`tls`] | sockets, handshakes, HTTP framing, certificates |
@@ -53,11 +55,13 @@
 pub mod admin;
 pub mod cli;
 pub mod config;
+pub mod differences;
 pub mod gateway;
 pub mod geo;
 pub mod handover;
 pub mod http1;
 pub mod policy;
+pub mod promises;
 pub mod reload;
 pub mod represent;
 pub mod server;

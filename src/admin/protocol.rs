@@ -1,6 +1,7 @@
 //! What is said on the admin socket: one JSON line each way, then it closes.
 //!
-//! A request is `{"verb":"reload"}`, `{"verb":"status"}`, `{"verb":"upgrade"}` or `{"verb":"event","id":"…"}`. The answer is the verb's report, or
+//! A request is `{"verb":"reload"}` (with `"confirm":300` to be confirmed within so many seconds), `{"verb":"confirm"}`,
+//! `{"verb":"status"}`, `{"verb":"upgrade"}` or `{"verb":"event","id":"…"}`. The answer is the verb's report, or
 //! `{"error":"…"}`. `takeover` is what a gateway says that succeeds this one: a longer conversation, told in
 //! [`crate::handover`].
 
@@ -14,7 +15,13 @@ use crate::{handover::Opening, upstream::report::UpstreamReport};
 #[serde(tag = "verb", rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Request {
     /// Read the configuration again, and say how it went.
-    Reload {},
+    Reload {
+        /// Within so many seconds it is to be confirmed, or goes back.
+        #[serde(default)]
+        confirm: Option<u64>,
+    },
+    /// Confirm the configuration in force.
+    Confirm {},
     /// Say what is running.
     Status {},
     /// Say what is remembered of the request with this id.
@@ -70,6 +77,14 @@ pub struct StatusReport {
     pub last_reload_successful: bool,
     /// Whether keys changed that wait for a restart.
     pub restart_required: bool,
+    /// Whether the files say something else than what is in force: a restart would load them.
+    pub differs_from_disk: bool,
+    /// What waits for `confirm`: `generation`, `returns_to`, `seconds`.
+    pub unconfirmed: Option<Value>,
+    /// The last return to a confirmed load: `from`, `to`, `at`, `cause`, `why`.
+    pub returned: Option<Value>,
+    /// Requests that the rules state, to hold them to.
+    pub tests: usize,
     /// Where clients connect.
     pub listeners: Vec<ListenerReport>,
     /// Enabled rules.

@@ -155,6 +155,11 @@ fn no_socket(path: &Path) -> String {
     )
 }
 
+/// Whether results are coloured.
+pub(super) fn result_colour() -> Colour {
+    colour(io::stdout().is_terminal())
+}
+
 /// How many are errors, how many warnings.
 pub(super) fn count(faults: &[Fault]) -> (usize, usize) {
     let errors = faults.iter().filter(|fault| fault.severity == Severity::Error).count();
@@ -174,8 +179,12 @@ fn complain(text: &str) {
 }
 
 fn error_colour() -> Colour {
+    colour(io::stderr().is_terminal())
+}
+
+fn colour(is_terminal: bool) -> Colour {
     let asked_not_to = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    if io::stderr().is_terminal() && !asked_not_to {
+    if is_terminal && !asked_not_to {
         Colour::On
     } else {
         Colour::Off

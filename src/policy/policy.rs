@@ -19,6 +19,7 @@ use super::{
     rule::{Kind, Phase, Rule, RuleId, SkipTarget, Timestamp},
     rules::{self, Entry, RuleEnvironment, lists},
     site::SiteFacts,
+    stated::{self, MOST_TESTS, StatedTest},
     table::{self, Placed, Table},
 };
 
@@ -31,6 +32,7 @@ pub struct Policy {
     lists: Lists,
     list_origins: BTreeMap<String, ListOrigin>,
     header_reads: HeaderReads,
+    tests: Vec<StatedTest>,
 }
 
 /// Where a list is written.
@@ -112,14 +114,17 @@ impl Policy {
                 );
             }
         }
+        let tests = read_tests(&mut files, env, faults);
         for file in &mut files {
             // Says that the file is meant to be without rules; `read_document` has seen to the ones that do not say so.
             let _: Option<bool> = file.optional("may_be_empty", faults);
         }
         files.into_iter().for_each(|file| file.finish(faults));
         unique_ids(&entries, faults);
+        check_tests(&tests, &entries, faults);
         Some(Self {
             list_origins,
+            tests,
             ..Self::ordered(entries, lists, faults)
         })
     }
@@ -153,7 +158,13 @@ impl Policy {
             lists,
             list_origins: BTreeMap::new(),
             header_reads,
+            tests: Vec::new(),
         }
+    }
+
+    /// The requests that the rules files state, with what must come of them, in written order.
+    pub fn tests(&self) -> &[StatedTest] {
+        &self.tests
     }
 
     /// Every rule, in the order in which it is asked; disabled ones stand where they would be asked.
@@ -228,6 +239,39 @@ impl HeaderReads {
         }
         reads
     }
+}
+
+fn read_tests(files: &mut [Table<'_>], env: &PolicyEnvironment<'_>, faults: &mut Faults) -> Vec<StatedTest> {
+    let tables: Vec<Table<'_>> = files.iter_mut().flat_map(|file| file.tables("test", faults)).collect();
+    if let Some(first) = tables.get(MOST_TESTS) {
+        faults.push(
+            Fault::error(first.place(), format!("there are {} tests", tables.len())).expected(format!(
+                "expected {MOST_TESTS} at most: every reload waits for all of them"
+            )),
+        );
+        return Vec::new();
+    }
+    let tests = tables.into_iter().map(|table| stated::read(table, env.sites, faults));
+    tests.collect::<Vec<_>>().into_iter().flatten().collect()
+}
+
+/// The rules that tests name must be there, under an id that does not change with every edit.
+fn check_tests(tests: &[StatedTest], entries: &[Entry], faults: &mut Faults) {
+    if faults.has_errors() {
+        // A rule that could not be read seems missing as well.
+        return;
+    }
+    let written = || entries.iter().filter(|entry| entry.id_is_written);
+    let ids: HashSet<&str> = written()
+        .flat_map(|entry| {
+            entry
+                .rules
+                .iter()
+                .map(|rule| rule.id.as_str())
+                .chain([entry.id.as_str()])
+        })
+        .collect();
+    stated::check_rules(tests, |id| ids.contains(id), || ids.iter().copied().collect(), faults);
 }
 
 fn read_lists(

@@ -118,6 +118,15 @@ impl<'a> Judgement<'a> {
         }
     }
 
+    /// Whether the gateway refuses; `None` where nobody was judged.
+    fn is_refusal(&self) -> Option<bool> {
+        match self.decision() {
+            RequestDecision::Allow => Some(false),
+            RequestDecision::Block | RequestDecision::Reject => Some(true),
+            RequestDecision::Answer => None,
+        }
+    }
+
     /// The deciding rule.
     pub fn rule(&self) -> Option<&'a Rule> {
         match self {
@@ -216,11 +225,15 @@ pub(super) fn begin(telemetry: &WorkerTelemetry, record: &RequestRecord<'_>) -> 
         stamps,
         spares,
         metrics,
+        networks,
         log,
         ..
     } = &*telemetry.0;
     let worker = *worker;
     metrics.judged(worker, &record.judgement, record.meters.map(|meters| &***meters));
+    if let (Some(client), Some(refused)) = (record.client, record.judgement.is_refusal()) {
+        networks.note(worker, client.ip.addr(), refused);
+    }
     let style = log.style();
     let mut gaps = text::Gaps::default();
     let line = style.on.then(|| {

@@ -4,6 +4,7 @@
 //! queue drops the line and counts it. Secrets never come here: of a request's headers only two are read.
 
 pub mod access;
+pub mod client_networks;
 pub mod events;
 mod line;
 pub mod logging;
@@ -16,16 +17,29 @@ use std::{io, rc::Rc, sync::Arc, time::Duration};
 
 use self::{
     access::{Pending, RequestRecord, Stamps},
+    client_networks::ClientNetworks,
     events::Events,
     metrics::{Metrics, WorkerIndex},
     writer::{AccessLog, SpareBuffers},
 };
 use crate::config::settings::LogSettings;
 
+/// A request's target as it may be shown: without the values of `[log] redact_query`.
+pub fn shown_target(target: &str, settings: &LogSettings) -> String {
+    let redaction = redact::Redaction::new(&settings.redact_query);
+    String::from_utf8_lossy(&redaction.target(target.as_bytes())).into_owned()
+}
+
+/// A `Referer` as it may be shown.
+pub fn shown_referer(referer: &[u8]) -> String {
+    String::from_utf8_lossy(&redact::referer(referer)).into_owned()
+}
+
 /// Metrics, access log and events of the whole process.
 #[derive(Debug, Clone)]
 pub struct Telemetry {
     metrics: Arc<Metrics>,
+    networks: Arc<ClientNetworks>,
     log: Arc<AccessLog>,
     events: Arc<Events>,
 }
@@ -40,6 +54,7 @@ impl Telemetry {
         let log = AccessLog::start(settings, workers, Arc::clone(&metrics))?;
         Ok(Self {
             metrics,
+            networks: ClientNetworks::new(workers),
             log: Arc::new(log),
             events: Arc::new(Events::new(workers, settings.events)),
         })
@@ -52,6 +67,7 @@ impl Telemetry {
             stamps: Stamps::default(),
             spares: SpareBuffers::default(),
             metrics: Arc::clone(&self.metrics),
+            networks: Arc::clone(&self.networks),
             log: Arc::clone(&self.log),
             events: Arc::clone(&self.events),
         }))
@@ -65,6 +81,11 @@ impl Telemetry {
     /// What is remembered of recent requests.
     pub fn events(&self) -> &Arc<Events> {
         &self.events
+    }
+
+    /// The client networks that come, while somebody wants to know.
+    pub fn networks(&self) -> &Arc<ClientNetworks> {
+        &self.networks
     }
 
     /// Takes format, redaction, target and the number of events from a new load of the configuration.
@@ -100,6 +121,7 @@ struct OnWorker {
     stamps: Stamps,
     spares: SpareBuffers,
     metrics: Arc<Metrics>,
+    networks: Arc<ClientNetworks>,
     log: Arc<AccessLog>,
     events: Arc<Events>,
 }

@@ -2,12 +2,14 @@
 
 mod browser;
 mod configs;
+mod confirm;
 mod events;
 mod explain;
 mod explain_docs;
 mod fmt;
 mod harness;
 mod nginx;
+mod promises;
 mod records;
 mod reload;
 mod serving;

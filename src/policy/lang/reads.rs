@@ -1,6 +1,21 @@
-//! Which headers an expression looks at: what it decides by must not be said again after it was judged.
+//! What an expression looks at. Headers: what it decides by must not be said again after it was judged. Addresses: which of
+//! them it tells apart.
 
-use super::ast::{Base, Elementwise, Predicate, Step, Value};
+use super::ast::{Base, Comparison, Elementwise, Literal, Predicate, Set, Step, Test, Value};
+use crate::policy::{list::List, network::IpRange};
+
+/// What an expression reads of the client's address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddressRead<'e> {
+    /// Whether it is in this range.
+    Range(IpRange),
+    /// Whether it is in this list.
+    List(&'e List),
+    /// Where it is: its country, continent or autonomous system.
+    Place,
+    /// Something that is computed from it.
+    Computed,
+}
 
 /// What an expression reads of the headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +59,62 @@ impl Value {
                 Some(Step::Key(name)) => HeaderRead::Named(name),
                 Some(Step::Index(_) | Step::Each) | None => HeaderRead::All,
             }),
+            Base::Field(_) => {}
+        }
+    }
+}
+
+impl Predicate {
+    /// Tells everything that it looks at of the client's address.
+    pub fn addresses<'e>(&'e self, found: &mut dyn FnMut(AddressRead<'e>)) {
+        match self {
+            Self::Constant(_) => {}
+            Self::Not(inner) => inner.addresses(found),
+            Self::Group(_, parts) => parts.iter().for_each(|part| part.addresses(found)),
+            Self::Compare(comparison) => comparison.addresses(found),
+            Self::Holds(value) => value.addresses(found),
+            Self::Quantified(_, each) => each.addresses(found),
+        }
+    }
+}
+
+impl Elementwise {
+    fn addresses<'e>(&'e self, found: &mut dyn FnMut(AddressRead<'e>)) {
+        match self {
+            Self::Not(inner) => inner.addresses(found),
+            Self::Compare(comparison) => comparison.addresses(found),
+            Self::Holds(value) => value.addresses(found),
+        }
+    }
+}
+
+impl Comparison {
+    fn addresses<'e>(&'e self, found: &mut dyn FnMut(AddressRead<'e>)) {
+        if !matches!(&self.value.base, Base::Field(field) if field.name == ADDRESS) {
+            return self.value.addresses(found);
+        }
+        match &self.test {
+            Test::In(Set::Ip { written, .. }) => written.iter().for_each(|range| found(AddressRead::Range(*range))),
+            Test::InList(list) => found(AddressRead::List(list)),
+            Test::Relation(_, Literal::Ip(address)) => {
+                found(IpRange::new(*address, *address).map_or(AddressRead::Computed, AddressRead::Range));
+            }
+            Test::Relation(_, _) | Test::Contains(_) | Test::Matches(_) | Test::Wildcard(_) | Test::In(_) => {
+                found(AddressRead::Computed);
+            }
+        }
+    }
+}
+
+const ADDRESS: &str = "ip.src";
+
+impl Value {
+    fn addresses<'e>(&'e self, found: &mut dyn FnMut(AddressRead<'e>)) {
+        match &self.base {
+            Base::Literal(_) => {}
+            Base::Call(call) => call.arguments.iter().for_each(|argument| argument.addresses(found)),
+            Base::Field(field) if field.name == ADDRESS => found(AddressRead::Computed),
+            Base::Field(field) if field.name.starts_with("ip.src.") => found(AddressRead::Place),
             Base::Field(_) => {}
         }
     }
