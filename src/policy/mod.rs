@@ -32,3 +32,4 @@ mod strings;
 pub mod table;
 pub mod testing;
 pub mod user_agents;
+pub mod view;

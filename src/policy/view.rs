@@ -1,0 +1,550 @@
+//! A policy as seen by who does not know everything of a request: what it decides whatever the unknown facts are, and what
+//! a change of it changes.
+//!
+//! The walk through the phases is that of live traffic, with a judge that may answer "unknown". An unknown block is noted
+//! and the walk goes on as if it did not match; an unknown allow or skip changes the way, so both ways are gone. What comes
+//! out is a verdict only if it is the same on every way. Unknown rules are taken to be independent of each other: that can
+//! make a verdict undecided which is not, never the other way round.
+
+use super::{
+    decision::{Reason, Verdict},
+    facts::RequestFacts,
+    lang::{Input, Kleene, Unknown},
+    list::List,
+    phases::{Judge, Outcome, Position, Scratch, Weight, reuse},
+    plan::{Asking, Sight},
+    policy::Policy,
+    rule::{Action, Mode, Phase, Rule},
+};
+
+/// The most ways that are gone for one request. Each unknown allow or skip that it meets doubles them; beyond, it is undecided.
+const MAX_WAYS: usize = 64;
+
+/// A policy, where certain facts of every request are unknown.
+#[derive(Debug)]
+pub struct View<'p> {
+    policy: &'p Policy,
+    sight: Sight,
+    /// For each rule which question its expression is: the same one in two views gets the same answer.
+    questions: Box<[Question]>,
+}
+
+/// The question whether an expression matches. Those of the second of two views that are none of the first come after them.
+type Question = usize;
+
+/// What is known of a decision.
+#[derive(Debug, Clone, Copy)]
+pub enum Foreseen<'p> {
+    /// The request is forwarded.
+    Allow {
+        /// The enforced allow that matches first, if any does.
+        rule: Option<&'p Rule>,
+        /// Whether that is certain; if not, another may come first.
+        is_sure: bool,
+    },
+    /// The request is refused.
+    Block {
+        /// The cause.
+        reason: Reason,
+        /// The deciding rule; `None` for a site's default.
+        rule: Option<&'p Rule>,
+        /// Whether that is certain; if not, another may come first.
+        is_sure: bool,
+    },
+    /// It depends on facts that are not known, because this rule does.
+    Undecided(&'p Rule),
+}
+
+/// What becomes of a request when one policy takes the place of another.
+#[derive(Debug, Clone, Copy)]
+pub enum Change<'p> {
+    /// The same verdict by the same rule, whatever the unknown facts are.
+    None {
+        /// Whether the verdict itself is known.
+        is_decided: bool,
+        /// Whether it may be, or is, a block.
+        blocks: bool,
+    },
+    /// It was allowed and is blocked.
+    Blocks(Foreseen<'p>, Foreseen<'p>),
+    /// It was blocked and is allowed.
+    Allows(Foreseen<'p>, Foreseen<'p>),
+    /// The same verdict, decided by another rule.
+    OtherRule(Foreseen<'p>, Foreseen<'p>),
+    /// It depends on facts that are not known, because this rule does.
+    Undecided(&'p Rule),
+}
+
+/// What deciding over unknown facts reuses from request to request.
+#[derive(Debug, Default)]
+pub struct ViewScratch {
+    scratch: Scratch,
+    supposed: Suppositions,
+    before: Ways,
+    after: Ways,
+}
+
+/// What is supposed of unknown rules on the way under way, in the order in which they were met.
+#[derive(Debug, Default)]
+struct Suppositions {
+    taken: Vec<Supposition>,
+}
+
+#[derive(Debug)]
+struct Supposition {
+    reading: usize,
+    question: Question,
+    holds: bool,
+}
+
+/// What one way came to.
+#[derive(Debug, Default)]
+struct Ways {
+    /// The blocks that may match on it, before its outcome does.
+    perhaps: Vec<Perhaps>,
+}
+
+/// A block that may match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Perhaps {
+    reading: usize,
+    question: Question,
+    rule: Position,
+}
+
+impl Policy {
+    /// This policy, where of every request the same is unknown.
+    pub fn view(&self, unknown: &Unknown<'_>) -> View<'_> {
+        View {
+            policy: self,
+            sight: Sight::new(&self.plan, unknown),
+            questions: (0..self.rules.len()).collect(),
+        }
+    }
+}
+
+impl<'p> View<'p> {
+    /// The policy that is seen.
+    pub fn policy(&self) -> &'p Policy {
+        self.policy
+    }
+
+    /// This view beside that of another policy: an expression that both have, over lists that hold the same, is one question.
+    #[must_use]
+    pub fn beside(mut self, other: &View<'_>) -> Self {
+        let others = other.policy.rules.iter().zip(&other.questions);
+        let known: std::collections::HashMap<&str, (&Rule, Question)> = others
+            .map(|(rule, question)| (rule.expression.as_str(), (rule, *question)))
+            .collect();
+        let first = other.questions.iter().max().map_or(0, |last| last + 1);
+        for (at, (rule, question)) in self.policy.rules.iter().zip(&mut self.questions).enumerate() {
+            let same = known.get(rule.expression.as_str());
+            let same = same.filter(|(other, _)| lists_of(rule) == lists_of(other));
+            *question = same.map_or(first + at, |(_, question)| *question);
+        }
+        self
+    }
+
+    /// Judges a request, as far as its known facts tell. What it says in place of the unknown ones is not looked at.
+    pub fn decide(&self, facts: &RequestFacts<'_>, scratch: &mut ViewScratch) -> Foreseen<'p> {
+        let ViewScratch {
+            scratch,
+            supposed,
+            before: ways,
+            ..
+        } = scratch;
+        supposed.taken.clear();
+        let mut first: Option<Foreseen<'p>> = None;
+        for _ in 0..MAX_WAYS {
+            let outcome = self.go(facts, supposed, ways, scratch, 0);
+            let seen = self.foreseen(outcome, &ways.perhaps, facts);
+            let known = match first {
+                None => Some(seen),
+                Some(first) => first.agreeing(seen),
+            };
+            first = match known {
+                Some(Foreseen::Undecided(_)) => return seen,
+                Some(known) => Some(known),
+                None => break,
+            };
+            if !supposed.turn() {
+                return known.unwrap_or(seen);
+            }
+        }
+        self.undecided_by(supposed)
+    }
+
+    /// The undecided verdict of ways that part at the first thing supposed.
+    fn undecided_by(&self, supposed: &Suppositions) -> Foreseen<'p> {
+        let asked = supposed.taken.first().map(|first| first.question);
+        match asked.and_then(|question| self.rule_of(question)) {
+            Some(rule) => Foreseen::Undecided(rule),
+            // Ways part only where something was supposed.
+            None => Foreseen::Block {
+                reason: Reason::Default,
+                rule: None,
+                is_sure: false,
+            },
+        }
+    }
+
+    fn rule_of(&self, question: Question) -> Option<&'p Rule> {
+        let at = self.questions.iter().position(|asked| *asked == question)?;
+        self.policy.rules.get(at)
+    }
+
+    /// Goes one way: under what is supposed, and whatever is supposed on it for the first time.
+    fn go(
+        &self,
+        facts: &RequestFacts<'_>,
+        supposed: &mut Suppositions,
+        ways: &mut Ways,
+        scratch: &mut Scratch,
+        apart: Question,
+    ) -> Outcome {
+        ways.perhaps.clear();
+        let (answers, values, walking) = scratch.for_walk();
+        let others = facts.target.other_readings().iter().map(String::as_str);
+        let mut outcome: Option<Outcome> = None;
+        for (reading, path) in std::iter::once(facts.target.path()).chain(others).enumerate() {
+            reuse(values);
+            let asking = Asking::new(&self.policy.plan, Input::new(facts, path, values), answers).in_sight(&self.sight);
+            let judge = Supposing {
+                view: self,
+                asking,
+                reading,
+                apart,
+                supposed: &mut *supposed,
+                perhaps: &mut ways.perhaps,
+            };
+            let read = self.policy.walk(facts, judge, walking, &mut ());
+            if outcome.is_none_or(|outcome| read.weight() > outcome.weight()) {
+                outcome = Some(read);
+            }
+            if read.weight() == Weight::Rule {
+                break;
+            }
+        }
+        outcome.unwrap_or(Outcome::BlockedByDefault)
+    }
+
+    fn foreseen(&self, outcome: Outcome, perhaps: &[Perhaps], facts: &RequestFacts<'_>) -> Foreseen<'p> {
+        let policy = self.policy;
+        let is_sure = perhaps.is_empty();
+        match (outcome, perhaps.first()) {
+            (Outcome::Passed(_), Some(perhaps)) => match policy.rules.get(perhaps.rule) {
+                Some(rule) => Foreseen::Undecided(rule),
+                None => self.certain(outcome, facts, false),
+            },
+            (Outcome::Passed(_), None) | (Outcome::BlockedBy(_) | Outcome::BlockedByDefault, _) => {
+                self.certain(outcome, facts, is_sure)
+            }
+        }
+    }
+
+    fn certain(&self, outcome: Outcome, facts: &RequestFacts<'_>, is_sure: bool) -> Foreseen<'p> {
+        let policy: &'p Policy = self.policy;
+        let rule = match outcome {
+            Outcome::Passed(at) => at,
+            Outcome::BlockedBy(at) => Some(at),
+            Outcome::BlockedByDefault => None,
+        };
+        let rule = rule.and_then(|at| policy.rules.get(at));
+        match policy.verdict(outcome, facts) {
+            Verdict::Allow { .. } => Foreseen::Allow { rule, is_sure },
+            Verdict::Block { reason, .. } => Foreseen::Block { reason, rule, is_sure },
+        }
+    }
+}
+
+/// Whether the unknown facts of a request are the same before and after, so that an expression that both policies have
+/// comes to the same in both. They are not where a site, a geo source or the reading of paths differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Facts {
+    /// They are.
+    Shared,
+    /// They may not be.
+    Apart,
+}
+
+/// Beyond every question of a view.
+const APART: Question = usize::MAX / 2;
+
+/// What becomes of a request when the policy of one view takes the place of another's. `after` was put [`View::beside`]
+/// `before`; each is told the request's facts as its configuration makes them.
+pub fn change<'p>(
+    before: (&View<'p>, &RequestFacts<'_>),
+    after: (&View<'p>, &RequestFacts<'_>),
+    facts: Facts,
+    scratch: &mut ViewScratch,
+) -> Change<'p> {
+    let ViewScratch {
+        scratch,
+        supposed,
+        before: ways_before,
+        after: ways_after,
+    } = scratch;
+    let apart = match facts {
+        Facts::Shared => 0,
+        Facts::Apart => APART,
+    };
+    supposed.taken.clear();
+    let mut known: Option<Change<'p>> = None;
+    for _ in 0..MAX_WAYS {
+        let was = before.0.go(before.1, supposed, ways_before, scratch, 0);
+        let is = after.0.go(after.1, supposed, ways_after, scratch, apart);
+        let way = Way {
+            was: before.0.foreseen(was, &ways_before.perhaps, before.1),
+            is: after.0.foreseen(is, &ways_after.perhaps, after.1),
+            before: (before.0, &ways_before.perhaps),
+            after: (after.0, &ways_after.perhaps),
+            apart,
+        };
+        let change = way.change();
+        known = match known {
+            None => Some(change),
+            Some(known) => known.agreeing(change),
+        };
+        match known {
+            Some(undecided @ Change::Undecided(_)) => return undecided,
+            None => break,
+            Some(change) if !supposed.turn() => return change,
+            Some(_) => {}
+        }
+    }
+    let first = supposed.taken.first().map_or(0, |first| first.question);
+    let rule = after.0.rule_of(first.checked_sub(apart).unwrap_or(first));
+    match rule.or_else(|| before.0.rule_of(first)) {
+        Some(rule) => Change::Undecided(rule),
+        // Ways part only where something was supposed.
+        None => Change::None {
+            is_decided: false,
+            blocks: true,
+        },
+    }
+}
+
+/// What one way comes to before and after.
+struct Way<'w, 'p> {
+    was: Foreseen<'p>,
+    is: Foreseen<'p>,
+    before: (&'w View<'p>, &'w [Perhaps]),
+    after: (&'w View<'p>, &'w [Perhaps]),
+    apart: Question,
+}
+
+impl<'p> Way<'_, 'p> {
+    fn change(&self) -> Change<'p> {
+        match (self.was, self.is) {
+            (Foreseen::Allow { .. }, Foreseen::Block { .. }) => Change::Blocks(self.was, self.is),
+            (Foreseen::Block { .. }, Foreseen::Allow { .. }) => Change::Allows(self.was, self.is),
+            (Foreseen::Allow { rule: was, .. }, Foreseen::Allow { rule: is, .. }) => match same_rule(was, is) {
+                true => Change::None {
+                    is_decided: true,
+                    blocks: false,
+                },
+                false => Change::OtherRule(self.was, self.is),
+            },
+            (Foreseen::Block { rule: was, .. }, Foreseen::Block { rule: is, .. }) => {
+                match same_rule(was, is) && self.the_same_may_block() {
+                    true => Change::None {
+                        is_decided: true,
+                        blocks: true,
+                    },
+                    false => Change::OtherRule(self.was, self.is),
+                }
+            }
+            (Foreseen::Undecided(_), Foreseen::Undecided(_)) => match self.may_block_apart() {
+                None => Change::None {
+                    is_decided: false,
+                    blocks: true,
+                },
+                Some(rule) => Change::Undecided(rule),
+            },
+            (_, Foreseen::Undecided(rule)) | (Foreseen::Undecided(rule), _) => Change::Undecided(rule),
+        }
+    }
+
+    /// Whether the blocks that may match are those of rules of the same names.
+    fn the_same_may_block(&self) -> bool {
+        let named = |(view, perhaps): (&View<'p>, &[Perhaps])| -> Vec<(usize, Option<&'p str>)> {
+            let policy: &'p Policy = view.policy;
+            let name = |at: &Perhaps| (at.reading, policy.rules.get(at.rule).map(|rule| rule.id.as_str()));
+            perhaps.iter().map(name).collect()
+        };
+        named(self.before) == named(self.after)
+    }
+
+    /// A block that may match in one of the policies, and in the other is none.
+    fn may_block_apart(&self) -> Option<&'p Rule> {
+        let same = |one: &Perhaps, other: &Perhaps| (one.reading, one.question) == (other.reading, other.question);
+        // What the two have in common is mostly all that they have.
+        let (before, after) = (self.before.1, self.after.1);
+        let alike = before.len() == after.len() && before.iter().zip(after).all(|(one, other)| same(one, other));
+        if alike {
+            return None;
+        }
+        let only = |(view, of): (&View<'p>, &[Perhaps]), others: &[Perhaps]| {
+            let policy: &'p Policy = view.policy;
+            let found = of.iter().find(|one| !others.iter().any(|other| same(one, other)));
+            found.and_then(|found| policy.rules.get(found.rule))
+        };
+        debug_assert!(self.apart == 0 || after.iter().all(|one| one.question >= self.apart));
+        only(self.after, before).or_else(|| only(self.before, after))
+    }
+}
+
+impl Change<'_> {
+    /// What is known when this is what one way comes to and `other` what another one does; `None`: they disagree.
+    fn agreeing(self, other: Self) -> Option<Self> {
+        match (self, other) {
+            (Self::Undecided(_), _) => Some(self),
+            (_, Self::Undecided(_)) => Some(other),
+            (
+                Self::None { is_decided, blocks },
+                Self::None {
+                    is_decided: also,
+                    blocks: too,
+                },
+            ) => Some(Self::None {
+                is_decided: is_decided && also && blocks == too,
+                blocks: blocks || too,
+            }),
+            (Self::Blocks(..), Self::Blocks(..))
+            | (Self::Allows(..), Self::Allows(..))
+            | (Self::OtherRule(..), Self::OtherRule(..) | Self::None { .. }) => Some(self),
+            (Self::None { .. }, Self::OtherRule(..)) => Some(other),
+            (Self::None { .. } | Self::OtherRule(..), Self::Blocks(..) | Self::Allows(..))
+            | (Self::Blocks(..) | Self::Allows(..), Self::None { .. } | Self::OtherRule(..))
+            | (Self::Blocks(..), Self::Allows(..))
+            | (Self::Allows(..), Self::Blocks(..)) => None,
+        }
+    }
+}
+
+/// The lists that a rule looks into, in order.
+fn lists_of(rule: &Rule) -> Vec<&List> {
+    let mut lists = Vec::new();
+    rule.expression.root().lists(&mut |list| lists.push(&**list));
+    lists
+}
+
+impl<'p> Foreseen<'p> {
+    /// The deciding rule.
+    pub fn rule(&self) -> Option<&'p Rule> {
+        match self {
+            Self::Allow { rule, .. } | Self::Block { rule, .. } => *rule,
+            Self::Undecided(rule) => Some(rule),
+        }
+    }
+
+    /// What is known when this is what one way comes to and `other` what another one does; `None`: they disagree.
+    fn agreeing(self, other: Self) -> Option<Self> {
+        let same = same_rule(self.rule(), other.rule());
+        match (self, other) {
+            (Self::Undecided(_), _) => Some(self),
+            (_, Self::Undecided(_)) => Some(other),
+            (Self::Allow { rule, is_sure }, Self::Allow { is_sure: also, .. }) => Some(Self::Allow {
+                rule: rule.filter(|_| same),
+                is_sure: is_sure && also && same,
+            }),
+            (Self::Block { reason, rule, is_sure }, Self::Block { is_sure: also, .. }) => Some(Self::Block {
+                reason,
+                rule,
+                is_sure: is_sure && also && same,
+            }),
+            (Self::Allow { .. }, Self::Block { .. }) | (Self::Block { .. }, Self::Allow { .. }) => None,
+        }
+    }
+}
+
+fn same_rule(one: Option<&Rule>, other: Option<&Rule>) -> bool {
+    one.map(|rule| &rule.id) == other.map(|rule| &rule.id)
+}
+
+impl Suppositions {
+    /// What is supposed of a rule's expression: at first, that it does not match.
+    fn ask(&mut self, reading: usize, question: Question) -> bool {
+        let known = self
+            .taken
+            .iter()
+            .find(|known| (known.reading, known.question) == (reading, question));
+        match known {
+            Some(known) => known.holds,
+            None => {
+                self.taken.push(Supposition {
+                    reading,
+                    question,
+                    holds: false,
+                });
+                false
+            }
+        }
+    }
+
+    /// Turns to the next way; `false`: all have been gone.
+    fn turn(&mut self) -> bool {
+        while let Some(last) = self.taken.last_mut() {
+            if !last.holds {
+                last.holds = true;
+                return true;
+            }
+            // The first thing supposed is kept: it is what the ways part at.
+            if self.taken.len() == 1 {
+                return false;
+            }
+            self.taken.pop();
+        }
+        false
+    }
+}
+
+/// Asks the plan what is known, and supposes the rest.
+struct Supposing<'v, 'r> {
+    view: &'v View<'v>,
+    asking: Asking<'r>,
+    reading: usize,
+    /// Added to every question, where answers are not to be shared.
+    apart: Question,
+    supposed: &'v mut Suppositions,
+    perhaps: &'v mut Vec<Perhaps>,
+}
+
+impl Judge for Supposing<'_, '_> {
+    fn candidates(&mut self, phase: Phase, rules: &mut Vec<Position>) {
+        self.asking.candidates::<Kleene>(phase, rules);
+    }
+
+    fn matches(&mut self, at: Position) -> bool {
+        match self.asking.matches::<Kleene>(at) {
+            Kleene::True => true,
+            Kleene::False => false,
+            Kleene::Unknown => self.suppose(at),
+        }
+    }
+}
+
+impl Supposing<'_, '_> {
+    fn suppose(&mut self, at: Position) -> bool {
+        let (Some(rule), Some(question)) = (self.view.policy.rules.get(at), self.view.questions.get(at)) else {
+            return false;
+        };
+        let (reading, question) = (self.reading, question + self.apart);
+        match (&rule.action, rule.mode) {
+            // Neither changes what becomes of the request.
+            (Action::Log, _) | (_, Mode::Shadow) => false,
+            (Action::Block, Mode::Enforce) => {
+                self.perhaps.push(Perhaps {
+                    reading,
+                    question,
+                    rule: at,
+                });
+                false
+            }
+            (Action::Allow | Action::Skip(_), Mode::Enforce) => self.supposed.ask(reading, question),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
