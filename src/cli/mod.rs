@@ -11,6 +11,7 @@ mod healthcheck;
 mod line_diff;
 mod paint;
 mod reload;
+mod replay;
 mod rules;
 mod run;
 mod session;
@@ -52,6 +53,7 @@ Examples:
   portcullis -c /etc/portcullis/portcullis.toml check
   portcullis rules                            every rule with the expression it stands for
   portcullis explain https://example.com/admin --ip 203.0.113.9
+  portcullis replay access.log.gz             what the rules would have done to past traffic
   portcullis fmt --check                      whether the rules files are laid out as they should be
   portcullis reload                           put edits in force, whole or not at all
   portcullis upgrade                          put a new version, or keys that need a restart, in force without a gap
@@ -81,6 +83,8 @@ enum Verb {
     Explain(Box<explain::Arguments>),
     /// Lay out rules files or an expression, comments kept; the meaning stays
     Fmt(fmt::Arguments),
+    /// Put past traffic to the configuration: what would be newly blocked, newly allowed, or cannot be told
+    Replay(replay::Arguments),
     /// Have the running gateway read its configuration again; says what changed, or why nothing did
     Reload(reload::Arguments),
     /// Have the running gateway start the installed program anew and hand its sockets over to it: no connection is refused
@@ -135,6 +139,7 @@ pub fn main() -> ExitCode {
         Some(Verb::Rules(arguments)) => rules::run(&arguments, &session),
         Some(Verb::Explain(arguments)) => explain::run(&arguments, &session),
         Some(Verb::Fmt(arguments)) => fmt::run(&arguments, &session),
+        Some(Verb::Replay(arguments)) => replay::run(&arguments, &session),
         Some(Verb::Reload(arguments)) => reload::run(&arguments, &session),
         Some(Verb::Upgrade(arguments)) => upgrade::run(&arguments, &session),
         Some(Verb::Geo(arguments)) => geo::run(&arguments, &session),
