@@ -133,6 +133,7 @@ pub(super) fn run(arguments: &Arguments, session: &Session) -> Exit {
         session.complain(&message);
         return Exit::CouldNot;
     }
+    let (exit, notes) = end(arguments, replay.tally());
     let report = Report {
         tally: replay.tally(),
         formats: replay.formats(),
@@ -143,14 +144,18 @@ pub(super) fn run(arguments: &Arguments, session: &Session) -> Exit {
         before: before.as_ref().map(|(path, _)| path.display().to_string()),
         assumed_host: replay.judge().assumed_host().map(|host| host.authority().to_owned()),
         unknown: replay.judge().unknown().iter().cloned().collect(),
+        notes,
         top: arguments.top,
         samples: arguments.samples,
     };
     match session.output {
-        Output::Text => session.print(&report.text()),
+        Output::Text => {
+            session.print(&report.text());
+            session.note(&report.notes);
+        }
         Output::Json => session.print_json(&report.json()),
     }
-    end(arguments, replay.tally(), session)
+    exit
 }
 
 /// What was typed, understood.
@@ -262,8 +267,8 @@ fn read(files: &[PathBuf], replay: &mut Replay<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// Says what is more than is allowed, and how to end.
-fn end(arguments: &Arguments, tally: &Tally, session: &Session) -> Exit {
+/// How to end, and what is to be said of it: what is more than is allowed.
+fn end(arguments: &Arguments, tally: &Tally) -> (Exit, Vec<String>) {
     let compared = tally.unchanged() + Kind::ALL.into_iter().map(|kind| tally.count(kind)).sum::<u64>();
     let lines = tally.requests + tally.outside + tally.unreadable;
     let mut exit = Exit::Yes;
@@ -303,19 +308,19 @@ fn end(arguments: &Arguments, tally: &Tally, session: &Session) -> Exit {
     let undecided = tally.count(Kind::Undecided);
     if arguments.max_new_blocks.is_some() && arguments.max_undecided.is_none() && undecided > 0 {
         said.push(format!(
-            "{undecided} undecided requests may be blocked too, and are counted as neither: --max-undecided bounds them"
+            "undecided requests ({undecided}) may be blocked too, and count as neither: bound them with --max-undecided"
         ));
     }
-    if lines == 0 {
-        exit = Exit::CouldNot;
-        said.push("there is nothing in the log: no verdict was compared".to_owned());
-    } else if tally.requests + tally.outside == 0 || arguments.max_unreadable.is_exceeded(tally.unreadable, lines) {
+    if arguments.max_unreadable.is_exceeded(tally.unreadable, lines) {
         exit = Exit::CouldNot;
         said.push(format!(
             "{} of {lines} lines are unreadable: --max-unreadable allows {}; is the --format right?",
             tally.unreadable, arguments.max_unreadable
         ));
+    } else if compared == 0 {
+        // A gate that nothing was put to has not held.
+        exit = Exit::CouldNot;
+        said.push("no request was compared, so nothing can be said".to_owned());
     }
-    session.note(&said);
-    exit
+    (exit, said)
 }

@@ -94,7 +94,7 @@ impl Lines {
     ///
     /// # Errors
     /// The file cannot be read on, or what is compressed is damaged.
-    pub fn next(&mut self) -> io::Result<Option<Line<'_>>> {
+    pub fn next_line(&mut self) -> io::Result<Option<Line<'_>>> {
         self.line.clear();
         let mut is_too_long = false;
         let mut is_empty = true;
@@ -190,7 +190,7 @@ mod tests {
     fn lines(bytes: Vec<u8>) -> io::Result<Vec<String>> {
         let mut lines = Lines::of(io::Cursor::new(bytes), &Consumed::default())?;
         let mut all = Vec::new();
-        while let Some(line) = lines.next()? {
+        while let Some(line) = lines.next_line()? {
             all.push(match line.text {
                 Ok(text) => String::from_utf8_lossy(text).into_owned(),
                 Err(TooLong) => "(too long)".to_owned(),

@@ -1,6 +1,6 @@
 //! What becomes of one past request: under the configuration, and compared with what became of it then.
 
-use std::{borrow::Cow, collections::BTreeSet, net::IpAddr};
+use std::{borrow::Cow, collections::BTreeSet, net::IpAddr, rc::Rc};
 
 use super::{
     record::{Record, Request, Then},
@@ -26,7 +26,7 @@ pub struct Judge<'s> {
     after: Side<'s>,
     /// With what it is compared; `None`: with what the log says.
     before: Option<Side<'s>>,
-    stated: Stated,
+    stated: Rc<Stated>,
     views: Vec<Views<'s>>,
     scratch: ViewScratch,
     headers: Headers,
@@ -138,7 +138,7 @@ impl<'s> Judge<'s> {
         Self {
             after: Side::new(after, &stated),
             before: before.map(|before| Side::new(before, &stated)),
-            stated,
+            stated: Rc::new(stated),
             views: Vec::new(),
             scratch: ViewScratch::default(),
             headers: Headers::default(),
@@ -177,7 +177,7 @@ impl<'s> Judge<'s> {
                 record,
                 request,
                 headers: &headers,
-                stated: &self.stated.clone(),
+                stated: &Rc::clone(&self.stated),
             }),
         };
         self.headers = headers;
@@ -209,7 +209,7 @@ impl<'s> Judge<'s> {
         };
         let mut first: Option<Judged<'s>> = None;
         for site in sites {
-            let judged = self.at_site(case, host.as_ref(), site, before.as_ref());
+            let judged = self.at_site(case, host.as_deref(), site, before.as_ref());
             first = match first {
                 None => Some(judged),
                 Some(first) if first.agrees(&judged) => Some(first),
@@ -223,7 +223,7 @@ impl<'s> Judge<'s> {
     }
 
     /// What it came to under the other configuration, where this one refuses it before any rule.
-    fn before_alone(&mut self, case: &Case<'_>, host: Result<Option<Host>, HeadError>) -> Verdict<'s> {
+    fn before_alone(&mut self, case: &Case<'_>, host: Result<Option<Rc<Host>>, HeadError>) -> Verdict<'s> {
         let Some(side) = &mut self.before else {
             return Verdict::Refused(NO_SITE);
         };
@@ -234,7 +234,7 @@ impl<'s> Judge<'s> {
         let site = side
             .sites(case.request.host.as_ref())
             .map_or(0, |(_, sites)| sites.start);
-        let facts = match side.facts(case, host.as_ref(), site, &mut self.unknown.before) {
+        let facts = match side.facts(case, host.as_deref(), site, &mut self.unknown.before) {
             Ok(facts) => facts,
             Err(error) => return Verdict::Refused(error),
         };
@@ -251,7 +251,7 @@ impl<'s> Judge<'s> {
         case: &Case<'_>,
         host: Option<&Host>,
         site: usize,
-        before: Option<&Result<Option<Host>, HeadError>>,
+        before: Option<&Result<Option<Rc<Host>>, HeadError>>,
     ) -> Judged<'s> {
         let facts = match self.after.facts(case, host, site, &mut self.unknown.after) {
             Ok(facts) => facts,
@@ -280,7 +280,7 @@ impl<'s> Judge<'s> {
         &mut self,
         case: &Case<'_>,
         facts: &Facts<'_>,
-        before_host: &Result<Option<Host>, HeadError>,
+        before_host: &Result<Option<Rc<Host>>, HeadError>,
     ) -> Judged<'s> {
         let before = self.before_facts(case, facts, before_host);
         let view = self.view();
@@ -315,9 +315,9 @@ impl<'s> Judge<'s> {
         &mut self,
         case: &Case<'r>,
         facts: &Facts<'_>,
-        host: &'r Result<Option<Host>, HeadError>,
+        host: &'r Result<Option<Rc<Host>>, HeadError>,
     ) -> Result<Facts<'r>, HeadError> {
-        let host = host.as_ref().map_err(|error| *error)?.as_ref();
+        let host = host.as_ref().map_err(|error| *error)?.as_deref();
         let Some(side) = &self.before else {
             return Err(NO_SITE);
         };

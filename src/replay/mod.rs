@@ -121,7 +121,7 @@ impl<'s> Replay<'s> {
         let mut lines = Lines::open(path, consumed).map_err(failed)?;
         self.format = self.options.format;
         let mut first: Vec<(u64, String)> = Vec::new();
-        while let Some(line) = lines.next().map_err(failed)? {
+        while let Some(line) = lines.next_line().map_err(failed)? {
             if line.number.is_multiple_of(4096) {
                 progress();
             }

@@ -33,6 +33,8 @@ pub struct Report<'r> {
     pub assumed_host: Option<String>,
     /// What requests did not say.
     pub unknown: Vec<String>,
+    /// What the numbers come to, for programs; people are told it apart.
+    pub notes: Vec<String>,
     /// How many rows a table has.
     pub top: usize,
     /// How many examples each kind has.
@@ -288,6 +290,13 @@ impl Report<'_> {
         for what in &self.unknown {
             writeln!(text, "  {}", printable(what))?;
         }
+        let is_of_the_log = self.before.is_none() && self.tally.not_judged < self.tally.requests;
+        if is_of_the_log && self.tally.count(Kind::Undecided) > 0 {
+            writeln!(
+                text,
+                "with --against, the configuration of then, what depends on rules that stay is told apart"
+            )?;
+        }
         Ok(())
     }
 
@@ -329,6 +338,7 @@ impl Report<'_> {
             "not_compared": not_compared,
             "unreadable": { "count": tally.unreadable, "first": unreadable },
             "left_out": tally.outside,
+            "notes": self.notes,
             "assumed_host": self.assumed_host,
             "unknown": self.unknown,
         });

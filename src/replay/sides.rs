@@ -1,7 +1,7 @@
 //! A configuration as past requests meet it: the facts that it makes of a log line, and its policy where the rest of them
 //! is unknown.
 
-use std::{borrow::Cow, net::SocketAddr};
+use std::{borrow::Cow, net::SocketAddr, rc::Rc};
 
 use hashbrown::HashMap;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -38,13 +38,16 @@ pub struct Stated {
 /// Hosts that are remembered with the site that they lead to. Logs name a few; who fills them with random ones gains nothing.
 const MAX_HOSTS: usize = 4096;
 
+/// A host, and the site that it leads to.
+type FoundSite = (Rc<Host>, usize);
+
 /// A configuration that judges past requests.
 pub struct Side<'s> {
     /// What was loaded.
     pub snapshot: &'s Snapshot,
-    hosts: HashMap<Box<str>, Result<(Host, usize), HeadError>>,
+    hosts: HashMap<Box<str>, Result<FoundSite, HeadError>>,
     /// The host of requests whose log names none, if it can be no other.
-    only_host: Option<Host>,
+    only_host: Option<Rc<Host>>,
 }
 
 /// A request to be judged.
@@ -76,13 +79,30 @@ pub struct Facts<'r> {
 }
 
 /// Which facts of a request are unknown.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Default, PartialEq, Eq, Hash)]
 pub struct Ignorance {
     facts: Vec<Fact>,
     /// By lower-case name: the headers that are known, or those that are not.
     headers: Vec<Cow<'static, str>>,
     /// Whether `headers` are the ones that are not known.
     lists_unknown: bool,
+}
+
+impl Clone for Ignorance {
+    fn clone(&self) -> Self {
+        Self {
+            facts: self.facts.clone(),
+            headers: self.headers.clone(),
+            lists_unknown: self.lists_unknown,
+        }
+    }
+
+    /// Into the memory that is there: once a line.
+    fn clone_from(&mut self, other: &Self) {
+        self.facts.clone_from(&other.facts);
+        self.headers.clone_from(&other.headers);
+        self.lists_unknown = other.lists_unknown;
+    }
 }
 
 impl Ignorance {
@@ -135,9 +155,9 @@ impl Ignorance {
 fn fact_in_words(fact: Fact) -> Option<&'static str> {
     match fact {
         Fact::Now => Some("the time"),
-        Fact::Site | Fact::Host => Some("the host"),
+        Fact::Site | Fact::Host => Some("the host (--host says it)"),
         Fact::Port => Some("the port in Host"),
-        Fact::Tls => Some("whether TLS was spoken"),
+        Fact::Tls => Some("whether TLS was spoken (--scheme says it)"),
         Fact::Version => Some("the HTTP version"),
         Fact::Method => Some("the method"),
         Fact::Path => Some("targets that are cut or redacted"),
@@ -234,20 +254,23 @@ impl<'s> Side<'s> {
         Self {
             snapshot,
             hosts: HashMap::new(),
-            only_host: stated.host.clone().or_else(|| only_host(snapshot)),
+            only_host: stated.host.clone().or_else(|| only_host(snapshot)).map(Rc::new),
         }
     }
 
     /// Whether any site would be asked for a request whose log names no host.
     pub fn assumed_host(&self) -> Option<&Host> {
-        self.only_host.as_ref()
+        self.only_host.as_deref()
     }
 
     /// The host of a record and the sites that it may lead to: one, or any when the host is not known.
     ///
     /// # Errors
     /// No site has it, or it is none.
-    pub fn sites(&mut self, said: Option<&SaidHost<'_>>) -> Result<(Option<Host>, std::ops::Range<usize>), HeadError> {
+    pub fn sites(
+        &mut self,
+        said: Option<&SaidHost<'_>>,
+    ) -> Result<(Option<Rc<Host>>, std::ops::Range<usize>), HeadError> {
         if let Some(said) = said {
             let (host, site) = self.known(&said.authority)?;
             return Ok((Some(host), site..site + 1));
@@ -259,13 +282,13 @@ impl<'s> Side<'s> {
         Ok((None, 0..self.snapshot.sites.len()))
     }
 
-    fn known(&mut self, authority: &str) -> Result<(Host, usize), HeadError> {
+    fn known(&mut self, authority: &str) -> Result<FoundSite, HeadError> {
         if let Some(known) = self.hosts.get(authority) {
             return known.clone();
         }
         let found = Host::parse(authority).map_err(HeadError::from).and_then(|host| {
             let site = self.snapshot.site_table.choose(&host.name, None)?;
-            Ok((host, site))
+            Ok((Rc::new(host), site))
         });
         if self.hosts.len() >= MAX_HOSTS {
             self.hosts.clear();

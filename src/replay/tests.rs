@@ -335,6 +335,7 @@ fn examples_show_no_value_that_is_never_logged() {
         before: None,
         assumed_host: replay.judge().assumed_host().map(|host| host.authority().to_owned()),
         unknown: replay.judge().unknown().iter().cloned().collect(),
+        notes: Vec::new(),
         top: 10,
         samples: 3,
     };

@@ -10,6 +10,7 @@ mod harness;
 mod nginx;
 mod records;
 mod reload;
+mod replay;
 mod serving;
 mod telemetry;
 mod tls;
