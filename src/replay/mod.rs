@@ -16,6 +16,7 @@ pub mod record;
 pub mod report;
 pub mod sides;
 pub mod tally;
+pub mod unknown;
 
 #[cfg(test)]
 mod tests;

@@ -4,9 +4,12 @@
 use std::{borrow::Cow, net::SocketAddr, rc::Rc};
 
 use hashbrown::HashMap;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, Method};
 
-use super::record::{Client, Hidden, OtherHeaders, Record, Request, Said, SaidHost};
+use super::{
+    record::{Client, Hidden, Record, Request, SaidHost},
+    unknown::{Headers, Ignorance, malformed},
+};
 use crate::{
     gateway::{
         head::{self, HeadError},
@@ -16,8 +19,8 @@ use crate::{
         client::{self, ClientIp, SourceAddr},
         decision::Reason,
         facts::{ClientFacts, GeoFacts, HttpVersion, RequestFacts},
-        lang::{REFERER_HOST, Unknown, UnknownHeaders, fields::Fact},
-        normalize::{Host, Malformed, Target},
+        lang::fields::Fact,
+        normalize::{Host, Target},
         rule::Timestamp,
         site::HostPattern,
     },
@@ -76,176 +79,6 @@ pub struct Facts<'r> {
     method: &'r str,
     now: Timestamp,
     client: ClientFacts,
-}
-
-/// Which facts of a request are unknown.
-#[derive(Debug, Default, PartialEq, Eq, Hash)]
-pub struct Ignorance {
-    facts: Vec<Fact>,
-    /// By lower-case name: the headers that are known, or those that are not.
-    headers: Vec<Cow<'static, str>>,
-    /// Whether `headers` are the ones that are not known.
-    lists_unknown: bool,
-}
-
-impl Clone for Ignorance {
-    fn clone(&self) -> Self {
-        Self {
-            facts: self.facts.clone(),
-            headers: self.headers.clone(),
-            lists_unknown: self.lists_unknown,
-        }
-    }
-
-    /// Into the memory that is there: once a line.
-    fn clone_from(&mut self, other: &Self) {
-        self.facts.clone_from(&other.facts);
-        self.headers.clone_from(&other.headers);
-        self.lists_unknown = other.lists_unknown;
-    }
-}
-
-impl Ignorance {
-    /// Calls `with` with what is unknown as policies take it.
-    pub fn unknown<T>(&self, with: impl FnOnce(&Unknown<'_>) -> T) -> T {
-        let names: Vec<&str> = self.headers.iter().map(AsRef::as_ref).collect();
-        let headers = match self.lists_unknown {
-            true => UnknownHeaders::These(&names),
-            false => UnknownHeaders::AllBut(&names),
-        };
-        with(&Unknown {
-            facts: &self.facts,
-            headers,
-        })
-    }
-}
-
-impl Ignorance {
-    /// Whether the path is known.
-    pub fn knows_path(&self) -> bool {
-        !self.facts.contains(&Fact::Path)
-    }
-
-    /// What is unknown, in words.
-    pub fn in_words(&self) -> Vec<String> {
-        let facts = self
-            .facts
-            .iter()
-            .filter_map(|fact| fact_in_words(*fact))
-            .map(str::to_owned);
-        let names: Vec<&str> = self
-            .headers
-            .iter()
-            .map(AsRef::as_ref)
-            .filter(|name| *name != REFERER_HOST)
-            .collect();
-        let headers = match (self.lists_unknown, names.as_slice()) {
-            (true, []) => None,
-            (true, unknown) => Some(format!("the headers {}", unknown.join(", "))),
-            (false, []) => Some("all headers".to_owned()),
-            (false, known) => Some(format!("all headers but {}", known.join(", "))),
-        };
-        let cut = self.headers.iter().any(|name| name == REFERER_HOST);
-        let referer = cut.then(|| "what follows the host in Referer".to_owned());
-        facts.chain(headers).chain(referer).collect()
-    }
-}
-
-/// What a fact is called where it is missing; those that are missing with another one are not told.
-fn fact_in_words(fact: Fact) -> Option<&'static str> {
-    match fact {
-        Fact::Now => Some("the time"),
-        Fact::Site | Fact::Host => Some("the host (--host says it)"),
-        Fact::Port => Some("the port in Host"),
-        Fact::Tls => Some("whether TLS was spoken (--scheme says it)"),
-        Fact::Version => Some("the HTTP version"),
-        Fact::Method => Some("the method"),
-        Fact::Path => Some("targets that are cut or redacted"),
-        Fact::Query => Some("queries that are redacted"),
-        Fact::Client => Some("the client behind a trusted proxy"),
-        Fact::RawTarget
-        | Fact::Header(_)
-        | Fact::Headers
-        | Fact::RefererHost
-        | Fact::Country
-        | Fact::Continent
-        | Fact::Asn => None,
-    }
-}
-
-/// The headers of a record, and which of them are not known.
-#[derive(Debug, Default)]
-pub struct Headers {
-    /// The known ones.
-    pub map: HeaderMap,
-    known: Ignorance,
-}
-
-impl Headers {
-    /// Takes those of a record. `is_read`: whether any policy looks at the header of a name.
-    ///
-    /// # Errors
-    /// A value is none that a request can have.
-    pub fn take(&mut self, request: &Request<'_>, is_read: impl Fn(&str) -> bool) -> Result<(), HeadError> {
-        self.map.clear();
-        self.known.headers.clear();
-        self.known.lists_unknown = matches!(request.other_headers, OtherHeaders::NotSent { .. });
-        self.one(header::USER_AGENT, "user-agent", &request.user_agent)?;
-        self.one(header::REFERER, "referer", &request.referer)?;
-        for (name, text) in &request.headers {
-            let Ok(name) = HeaderName::try_from(&**name) else {
-                continue;
-            };
-            if !is_read(name.as_str()) {
-                continue;
-            }
-            if !self.known.lists_unknown && !self.known.headers.iter().any(|known| *known == name.as_str()) {
-                self.known.headers.push(Cow::Owned(name.as_str().to_owned()));
-            }
-            self.map.append(name, value(text)?);
-        }
-        if let OtherHeaders::NotSent { but } = &request.other_headers {
-            let redacted = but.iter().map(|name| Cow::Owned(name.clone().into_owned()));
-            self.known.headers.extend(redacted);
-        }
-        Ok(())
-    }
-
-    fn one(&mut self, name: HeaderName, known: &'static str, said: &Said<'_>) -> Result<(), HeadError> {
-        let lists_unknown = self.known.lists_unknown;
-        let headers = &mut self.known.headers;
-        match said {
-            Said::Unknown if lists_unknown => headers.push(Cow::Borrowed(known)),
-            Said::Unknown => {}
-            Said::Nothing if lists_unknown => {}
-            Said::Nothing => headers.push(Cow::Borrowed(known)),
-            Said::Whole(text) => {
-                if !lists_unknown {
-                    headers.push(Cow::Borrowed(known));
-                }
-                self.map.insert(name, value(text)?);
-            }
-            Said::Place(text) => {
-                headers.push(Cow::Borrowed(if lists_unknown { known } else { REFERER_HOST }));
-                self.map.insert(name, value(text)?);
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether it is known what was sent under a name, if anything.
-    fn knows(&self, name: &HeaderName) -> bool {
-        self.known.lists_unknown != self.known.headers.iter().any(|header| *header == name.as_str())
-    }
-}
-
-/// A value that no parser of HTTP lets through was refused before any rule.
-fn value(text: &str) -> Result<HeaderValue, HeadError> {
-    HeaderValue::from_bytes(text.as_bytes()).map_err(|_| malformed("a header value with control characters"))
-}
-
-fn malformed(detail: &'static str) -> HeadError {
-    HeadError::from(Malformed::new(detail))
 }
 
 impl<'s> Side<'s> {
