@@ -255,3 +255,27 @@ proptest! {
         }
     }
 }
+
+/// The properties above would say nothing if everything were undecided, or nothing.
+#[test]
+fn random_requests_of_which_facts_are_unknown_come_to_verdicts_of_every_sort() {
+    let [mut allowed, mut blocked, mut undecided] = [0; 3];
+    let mut scratch = ViewScratch::default();
+    for seed in 0..400_u64 {
+        let seeds: Vec<u64> = (0..4).map(|n| seed * 4 + n).collect();
+        let (policy, _) = policy(&seeds);
+        let mut maker = Maker(Rng::with_seed(seed));
+        let request = maker.request();
+        let knowledge = Knowledge::of(&mut maker);
+        let view = policy.view(&knowledge.unknown());
+        match view.decide(&request.facts(), &mut scratch) {
+            Foreseen::Allow { .. } => allowed += 1,
+            Foreseen::Block { .. } => blocked += 1,
+            Foreseen::Undecided(_) => undecided += 1,
+        }
+    }
+    assert!(
+        allowed > 40 && blocked > 40 && undecided > 40,
+        "{allowed} allowed, {blocked} blocked, {undecided} undecided"
+    );
+}
