@@ -150,7 +150,6 @@ impl<'s> Side<'s> {
         } = *case;
         ignorance.clone_from(&headers.known);
         let unknown = &mut ignorance.facts;
-        unknown.clear();
         check_method(&request.method)?;
         let Some(compiled) = self.snapshot.sites.get(site) else {
             return Err(UNKNOWN_HOST);

@@ -8,7 +8,7 @@ use super::record::{OtherHeaders, Request, Said};
 use crate::{
     gateway::head::HeadError,
     policy::{
-        lang::{REFERER_HOST, Unknown, UnknownHeaders, fields::Fact},
+        lang::{Unknown, UnknownHeaders, fields::Fact},
         normalize::Malformed,
     },
 };
@@ -68,21 +68,14 @@ impl Ignorance {
             .iter()
             .filter_map(|fact| fact_in_words(*fact))
             .map(str::to_owned);
-        let names: Vec<&str> = self
-            .headers
-            .iter()
-            .map(AsRef::as_ref)
-            .filter(|name| *name != REFERER_HOST)
-            .collect();
+        let names: Vec<&str> = self.headers.iter().map(AsRef::as_ref).collect();
         let headers = match (self.lists_unknown, names.as_slice()) {
             (true, []) => None,
             (true, unknown) => Some(format!("the headers {}", unknown.join(", "))),
             (false, []) => Some("all headers".to_owned()),
             (false, known) => Some(format!("all headers but {}", known.join(", "))),
         };
-        let cut = self.headers.iter().any(|name| name == REFERER_HOST);
-        let referer = cut.then(|| "what follows the host in Referer".to_owned());
-        facts.chain(headers).chain(referer).collect()
+        facts.chain(headers).collect()
     }
 }
 
@@ -98,9 +91,11 @@ fn fact_in_words(fact: Fact) -> Option<&'static str> {
         Fact::Path => Some("targets that are cut or redacted"),
         Fact::Query => Some("queries that are redacted"),
         Fact::Client => Some("the client behind a trusted proxy"),
+        // Of no other header a part is said.
+        Fact::Header(_) => Some("what follows the host in Referer"),
         Fact::RawTarget
-        | Fact::Header(_)
         | Fact::Headers
+        | Fact::HeaderNames
         | Fact::RefererHost
         | Fact::Country
         | Fact::Continent
@@ -123,6 +118,7 @@ impl Headers {
     /// A value is none that a request can have.
     pub fn take(&mut self, request: &Request<'_>, is_read: impl Fn(&str) -> bool) -> Result<(), HeadError> {
         self.map.clear();
+        self.known.facts.clear();
         self.known.headers.clear();
         self.known.lists_unknown = matches!(request.other_headers, OtherHeaders::NotSent { .. });
         self.one(header::USER_AGENT, "user-agent", &request.user_agent)?;
@@ -148,7 +144,7 @@ impl Headers {
 
     fn one(&mut self, name: HeaderName, known: &'static str, said: &Said<'_>) -> Result<(), HeadError> {
         let lists_unknown = self.known.lists_unknown;
-        let headers = &mut self.known.headers;
+        let Ignorance { facts, headers, .. } = &mut self.known;
         match said {
             Said::Unknown if lists_unknown => headers.push(Cow::Borrowed(known)),
             Said::Unknown => {}
@@ -161,7 +157,10 @@ impl Headers {
                 self.map.insert(name, value(text)?);
             }
             Said::Place(text) => {
-                headers.push(Cow::Borrowed(if lists_unknown { known } else { REFERER_HOST }));
+                if !lists_unknown {
+                    headers.push(Cow::Borrowed(known));
+                }
+                facts.push(Fact::Header(known));
                 self.map.insert(name, value(text)?);
             }
         }
