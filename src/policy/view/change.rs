@@ -131,11 +131,17 @@ impl<'p> Way<'_, 'p> {
         }
     }
 
-    /// Whether the blocks that may match are those of rules of the same names.
+    /// Whether the blocks that may match are the same: of the same names, and by the same questions.
     fn the_same_may_block(&self) -> bool {
-        let named = |(view, perhaps): (&View<'p>, &[Perhaps])| -> Vec<(usize, Option<&'p str>)> {
+        let named = |(view, perhaps): (&View<'p>, &[Perhaps])| -> Vec<(usize, Question, Option<&'p str>)> {
             let policy: &'p Policy = view.policy;
-            let name = |at: &Perhaps| (at.reading, policy.rules.get(at.rule).map(|rule| rule.id.as_str()));
+            let name = |at: &Perhaps| {
+                (
+                    at.reading,
+                    at.question,
+                    policy.rules.get(at.rule).map(|rule| rule.id.as_str()),
+                )
+            };
             perhaps.iter().map(name).collect()
         };
         named(self.before) == named(self.after)
