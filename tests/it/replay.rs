@@ -168,10 +168,7 @@ fn a_log_of_nginx_is_read_and_each_example_explains_itself() {
             .expect("a shell");
         let explained = String::from_utf8_lossy(&output.stdout).into_owned();
         let rule = sample["now"].as_str().expect("a rule");
-        assert!(
-            explained.contains(&format!("=> {rule} ")),
-            "{command}\n{explained}"
-        );
+        assert!(explained.contains(&format!("=> {rule} ")), "{command}\n{explained}");
     }
 }
 
