@@ -13,6 +13,7 @@ mod healthcheck;
 mod line_diff;
 mod paint;
 mod reload;
+mod replay;
 mod rules;
 mod run;
 mod session;
@@ -55,6 +56,7 @@ Examples:
   portcullis -c /etc/portcullis/portcullis.toml check
   portcullis rules                            every rule with the expression it stands for
   portcullis explain https://example.com/admin --ip 203.0.113.9
+  portcullis replay access.log.gz             what the rules would have done to past traffic
   portcullis fmt --check                      whether the rules files are laid out as they should be
   portcullis test                             hold the rules to the requests that stand beside them
   portcullis diff /etc/portcullis .           what is different, rule by rule
@@ -89,6 +91,8 @@ enum Verb {
     Test(test::Arguments),
     /// Lay out rules files or an expression, comments kept; the meaning stays
     Fmt(fmt::Arguments),
+    /// Put past traffic to the configuration: what would be newly blocked, newly allowed, or cannot be told
+    Replay(replay::Arguments),
     /// Have the running gateway read its configuration again; says what changed, or why nothing did
     Reload(reload::Arguments),
     /// Let a reload stay that is to be confirmed (reload --confirm)
@@ -148,6 +152,7 @@ pub fn main() -> ExitCode {
         Some(Verb::Explain(arguments)) => explain::run(&arguments, &session),
         Some(Verb::Test(arguments)) => test::run(&arguments, &session),
         Some(Verb::Fmt(arguments)) => fmt::run(&arguments, &session),
+        Some(Verb::Replay(arguments)) => replay::run(&arguments, &session),
         Some(Verb::Reload(arguments)) => reload::run(&arguments, &session),
         Some(Verb::Confirm(arguments)) => confirm::run(&arguments, &session),
         Some(Verb::Diff(arguments)) => diff::run(&arguments, &session),

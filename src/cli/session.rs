@@ -105,6 +105,18 @@ impl Session {
         }
     }
 
+    /// The configuration that was named on the command line.
+    pub(super) fn named_config(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
+    /// Says to people, on standard error, what a result comes to; programs find it in the result.
+    pub(super) fn note(&self, lines: &[String]) {
+        if !lines.is_empty() {
+            complain(&format!("\nportcullis: {}\n", lines.join("\nportcullis: ")));
+        }
+    }
+
     /// Prints a result.
     pub(super) fn print(&self, text: &str) {
         // Who closed the pipe has read enough.

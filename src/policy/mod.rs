@@ -34,3 +34,4 @@ mod strings;
 pub mod table;
 pub mod testing;
 pub mod user_agents;
+pub mod view;

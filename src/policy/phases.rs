@@ -130,6 +130,11 @@ impl Scratch {
         Self::default()
     }
 
+    /// What a walk over the plan takes.
+    pub(super) fn for_walk(&mut self) -> (&mut Answers, &mut Bump, &mut Walking) {
+        (&mut self.answers, &mut self.values, &mut self.walking)
+    }
+
     /// Forgets the last request.
     fn begin(&mut self) {
         reuse(&mut self.values);
@@ -172,6 +177,15 @@ pub(super) trait Witness {
     fn left_out(&mut self, rules: &[Position], why: LeftOut);
     /// A phase that has rules ended, or was left out.
     fn phase_ended(&mut self, _phase: Phase) {}
+}
+
+/// Nobody watches.
+impl Witness for () {
+    const WANTS_LEFT_OUT: bool = false;
+
+    fn asked(&mut self, _at: Position, _rule: &Rule, _matched: bool) {}
+
+    fn left_out(&mut self, _rules: &[Position], _why: LeftOut) {}
 }
 
 /// Who is asked which rules match: the plan, or the interpreter, which must come to the same.
@@ -367,7 +381,7 @@ impl Policy {
         self.rules.get(at).is_some_and(|rule| rule.action == Action::Allow)
     }
 
-    fn verdict<'a>(&'a self, outcome: Outcome, facts: &RequestFacts<'a>) -> Verdict<'a> {
+    pub(super) fn verdict<'a>(&'a self, outcome: Outcome, facts: &RequestFacts<'a>) -> Verdict<'a> {
         match outcome {
             Outcome::Passed(allow) => Verdict::Allow {
                 permit: Permit::new(facts.target, facts.host),
@@ -397,7 +411,7 @@ impl Policy {
         self.walk(facts, judge, &mut Walking::default(), witness)
     }
 
-    fn walk(
+    pub(super) fn walk(
         &self,
         facts: &RequestFacts<'_>,
         judge: impl Judge,

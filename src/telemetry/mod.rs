@@ -10,7 +10,7 @@ mod line;
 pub mod logging;
 pub mod messages;
 pub mod metrics;
-mod redact;
+pub(crate) mod redact;
 pub mod writer;
 
 use std::{io, rc::Rc, sync::Arc, time::Duration};

@@ -12,6 +12,7 @@ mod nginx;
 mod promises;
 mod records;
 mod reload;
+mod replay;
 mod serving;
 mod telemetry;
 mod tls;

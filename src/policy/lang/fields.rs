@@ -83,6 +83,8 @@ pub enum Fact {
     Method,
     /// The host.
     Host,
+    /// The port that the host is sent with. Not known where the host is not.
+    Port,
     /// The path, under the reading that is judged.
     Path,
     /// The query.
@@ -95,7 +97,7 @@ pub enum Fact {
     Headers,
     /// The names of the headers.
     HeaderNames,
-    /// The host of the Referer.
+    /// The host that the Referer leads to. Known where the header is; logs that leave out the rest may still say it.
     RefererHost,
     /// The client's address.
     Client,
@@ -498,7 +500,7 @@ pub static ALL: &[Field] = &[
         example: r#"raw.http.request.full_uri contains "%2e""#,
         ..string(
             "raw.http.request.full_uri",
-            &[Fact::Tls, Fact::Host, Fact::RawTarget],
+            &[Fact::Tls, Fact::Host, Fact::Port, Fact::RawTarget],
             |input| {
                 let facts = input.facts;
                 let (scheme, host, uri) = (input.scheme(), facts.host.authority(), facts.target.raw());

@@ -1,7 +1,12 @@
 //! What an expression looks at. Headers: what it decides by must not be said again after it was judged. Addresses: which of
-//! them it tells apart.
+//! them it tells apart. Lists; and which of the values that nobody recorded.
 
-use super::ast::{Base, Comparison, Elementwise, Literal, Predicate, Set, Step, Test, Value};
+use std::sync::Arc;
+
+use super::{
+    ast::{Base, Comparison, Elementwise, Literal, Predicate, Set, Step, Test, Value},
+    truth::Unknown,
+};
 use crate::policy::{list::List, network::IpRange};
 
 /// What an expression reads of the client's address.
@@ -115,6 +120,66 @@ impl Value {
             Base::Call(call) => call.arguments.iter().for_each(|argument| argument.addresses(found)),
             Base::Field(field) if field.name == ADDRESS => found(AddressRead::Computed),
             Base::Field(field) if field.name.starts_with("ip.src.") => found(AddressRead::Place),
+            Base::Field(_) => {}
+        }
+    }
+}
+
+impl Predicate {
+    /// Tells every list that it looks into.
+    pub fn lists<'e>(&'e self, found: &mut dyn FnMut(&'e Arc<List>)) {
+        self.comparisons(&mut |_, comparison| {
+            if let Some(Comparison {
+                test: Test::InList(list),
+                ..
+            }) = comparison
+            {
+                found(list);
+            }
+        });
+    }
+
+    /// Tells every value in it that depends on something unknown, as expressions write it: a field, or the one name in it
+    /// that is asked for.
+    pub fn unknown_values(&self, unknown: &Unknown<'_>, found: &mut dyn FnMut(String)) {
+        self.comparisons(&mut |value, _| value.unknown_parts(unknown, found));
+    }
+
+    /// Every value that it asks about, with the comparison that it stands in, if it does.
+    fn comparisons<'e>(&'e self, found: &mut dyn FnMut(&'e Value, Option<&'e Comparison>)) {
+        match self {
+            Self::Constant(_) => {}
+            Self::Not(inner) => inner.comparisons(found),
+            Self::Group(_, parts) => parts.iter().for_each(|part| part.comparisons(found)),
+            Self::Compare(comparison) => found(&comparison.value, Some(comparison)),
+            Self::Holds(value) => found(value, None),
+            Self::Quantified(_, each) => each.comparisons(found),
+        }
+    }
+}
+
+impl Elementwise {
+    fn comparisons<'e>(&'e self, found: &mut dyn FnMut(&'e Value, Option<&'e Comparison>)) {
+        match self {
+            Self::Not(inner) => inner.comparisons(found),
+            Self::Compare(comparison) => found(&comparison.value, Some(comparison)),
+            Self::Holds(value) => found(value, None),
+        }
+    }
+}
+
+impl Value {
+    fn unknown_parts(&self, unknown: &Unknown<'_>, found: &mut dyn FnMut(String)) {
+        match &self.base {
+            Base::Literal(_) => {}
+            Base::Call(call) => {
+                let arguments = call.arguments.iter();
+                arguments.for_each(|argument| argument.unknown_parts(unknown, found));
+            }
+            Base::Field(field) if unknown.touches(self) => found(match self.steps.first() {
+                Some(Step::Key(key)) => format!("{}[\"{key}\"]", field.name),
+                Some(Step::Index(_) | Step::Each) | None => field.name.to_owned(),
+            }),
             Base::Field(_) => {}
         }
     }

@@ -126,6 +126,8 @@ pub enum UnknownHeaders<'a> {
     AllBut(&'a [&'a str]),
     /// These, by lower-case name: they were sent, with values that nobody kept. What else is not there was not sent.
     Only(&'a [&'a str]),
+    /// These, by lower-case name: whether they were sent is not known either. What else is not there was not sent.
+    These(&'a [&'a str]),
 }
 
 impl Unknown<'static> {
@@ -171,27 +173,32 @@ impl Unknown<'_> {
         match (fact, key) {
             (Fact::Header(name), _) => self.hides(name),
             (Fact::Headers, Some(name)) => self.hides(name),
-            (Fact::Headers, None) => self.headers != UnknownHeaders::None,
-            (Fact::HeaderNames, _) => matches!(self.headers, UnknownHeaders::AllBut(_)),
+            (Fact::Headers, None) => match self.headers {
+                UnknownHeaders::None => self.facts.iter().any(|fact| matches!(fact, Fact::Header(_))),
+                UnknownHeaders::AllBut(_) | UnknownHeaders::Only(_) | UnknownHeaders::These(_) => true,
+            },
+            (Fact::HeaderNames, _) => matches!(self.headers, UnknownHeaders::AllBut(_) | UnknownHeaders::These(_)),
             // A Referer whose query was taken out still tells its host.
             (Fact::RefererHost, _) => match self.headers {
-                UnknownHeaders::AllBut(known) => !known.contains(&"referer"),
+                UnknownHeaders::AllBut(known) => !named(known, "referer"),
+                UnknownHeaders::These(unknown) => named(unknown, "referer"),
                 UnknownHeaders::None | UnknownHeaders::Only(_) => false,
             },
+            (Fact::Port, _) => self.facts.contains(&Fact::Port) || self.facts.contains(&Fact::Host),
             (fact, _) => self.facts.contains(&fact),
         }
     }
 
     fn hides(&self, header: &str) -> bool {
         let is_named = || {
-            let named = |fact: &Fact| matches!(fact, Fact::Header(name) if *name == header);
+            let named = |fact: &Fact| matches!(fact, Fact::Header(name) if name.eq_ignore_ascii_case(header));
             self.facts.iter().any(named)
         };
         is_named()
             || match self.headers {
                 UnknownHeaders::None => false,
-                UnknownHeaders::AllBut(known) => !known.contains(&header),
-                UnknownHeaders::Only(unknown) => unknown.contains(&header),
+                UnknownHeaders::AllBut(known) => !named(known, header),
+                UnknownHeaders::Only(unknown) | UnknownHeaders::These(unknown) => named(unknown, header),
             }
     }
 }
@@ -217,6 +224,7 @@ impl Fact {
             (Self::Version, _) => "the version of HTTP",
             (Self::Method, _) => "the method",
             (Self::Host, _) => "the host",
+            (Self::Port, _) => "the port in Host",
             (Self::Path, _) => "the path",
             (Self::Query, _) => "the query",
             (Self::RawTarget, _) => "the target as sent",
@@ -227,4 +235,9 @@ impl Fact {
         };
         words.to_owned()
     }
+}
+
+/// Expressions may name a header in any case.
+fn named(headers: &[&str], name: &str) -> bool {
+    headers.iter().any(|header| header.eq_ignore_ascii_case(name))
 }

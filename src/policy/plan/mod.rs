@@ -43,9 +43,9 @@ mod stats;
 mod text;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
-pub(super) use evaluation::{Answers, Asking};
+pub(super) use evaluation::{Answers, Asking, Sight};
 pub use stats::{AlwaysAsked, Held, MatcherStats, PlanStats};
 
 use self::{

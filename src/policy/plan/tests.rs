@@ -108,7 +108,7 @@ const REGEXES: [&str; 23] = [
 ];
 
 /// Makes things of a seed.
-struct Maker(Rng);
+pub(in crate::policy) struct Maker(pub(in crate::policy) Rng);
 
 impl Maker {
     fn of(&mut self, from: &[&'static str]) -> &'static str {
@@ -123,7 +123,7 @@ impl Maker {
         word
     }
 
-    fn request(&mut self) -> Request {
+    pub(in crate::policy) fn request(&mut self) -> Request {
         let scheme = self.of(&["https", "http"]);
         let url = format!("{scheme}://{}{}{}", self.of(&HOSTS), self.of(&PATHS), self.of(&QUERIES));
         let mut request = Request::get(&url)
@@ -388,7 +388,7 @@ impl Maker {
     }
 
     /// Facts that are not known.
-    fn unknown(&mut self) -> (Vec<Fact>, Option<Vec<&'static str>>) {
+    pub(in crate::policy) fn unknown(&mut self) -> (Vec<Fact>, Option<Vec<&'static str>>) {
         let facts = [
             Fact::Now,
             Fact::Site,
@@ -396,6 +396,8 @@ impl Maker {
             Fact::Version,
             Fact::Method,
             Fact::Host,
+            Fact::Port,
+            Fact::Header("referer"),
             Fact::Path,
             Fact::Query,
             Fact::RawTarget,
@@ -442,7 +444,7 @@ impl ListFiles for NoFiles {
     }
 }
 
-fn policy(seeds: &[u64]) -> (Policy, String) {
+pub(in crate::policy) fn policy(seeds: &[u64]) -> (Policy, String) {
     let lists = lists();
     let tables = seeds
         .iter()
