@@ -146,6 +146,8 @@ impl Curl {
     fn address(&mut self, url: &str) -> Result<(), String> {
         match self.url.replace(url.to_owned()) {
             None => Ok(()),
+            // The value of an option that is not known looks like one.
+            Some(_) if !self.unknown.is_empty() => Ok(()),
             Some(first) => Err(format!(
                 "one request at a time: both `{first}` and `{url}` look like URLs"
             )),
