@@ -4,6 +4,7 @@
 
 mod client;
 mod curl;
+mod curl_options;
 mod har;
 mod judge;
 mod recorded;

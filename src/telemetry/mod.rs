@@ -127,8 +127,8 @@ struct OnWorker {
 }
 
 impl WorkerTelemetry {
-    /// Counts a judged request, remembers it if a rule had something to say, and begins its access record. The record is written by [`Pending::finish`]; a record that
-    /// is dropped before is written as one whose client went away.
+    /// Counts a judged request, remembers it if a rule had something to say, and begins its access record. The record is
+    /// written by [`Pending::finish`]; one that is dropped before is written as one whose client went away.
     pub fn begin(&self, record: &RequestRecord<'_>) -> Pending {
         let OnWorker { index, stamps, log, .. } = &*self.0;
         self.0

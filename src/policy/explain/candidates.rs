@@ -1,25 +1,25 @@
 //! What of a request may be changed so that one part of an expression comes out the other way.
 
-use std::{borrow::Cow, net::IpAddr};
+use std::net::IpAddr;
 
 use bumpalo::Bump;
-use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::change::{Change, Origin, Places};
+use super::{
+    altered::Altered,
+    change::{Change, Origin, Places},
+    subject::{Subject, examples, paths, test, texts},
+};
 use crate::policy::{
     client::ClientIp,
     facts::{ClientFacts, Continent, Country, GeoFacts, HttpVersion, RequestFacts},
     lang::{
         Input,
-        ast::{Base, Comparison, Elementwise, Literal, Predicate, Relation, Set, Step, Test, Value},
-        fields::Field,
+        ast::{Literal, Predicate, Relation, Set, Test},
         interpreter::holds,
         quoted,
     },
-    list::ListKind,
     network::IpRange,
-    normalize::{PathOptions, Target},
-    rule::{Rule, Timestamp},
+    rule::Rule,
 };
 
 /// Something that may be changed.
@@ -48,86 +48,6 @@ pub(super) enum Rank {
     Path,
     Query,
     OtherWhat,
-}
-
-/// A request of which something is changed.
-#[derive(Debug, Clone)]
-pub(super) struct Altered<'a> {
-    facts: RequestFacts<'a>,
-    method: Cow<'a, str>,
-    target: Cow<'a, Target>,
-    headers: Cow<'a, HeaderMap>,
-}
-
-impl<'a> Altered<'a> {
-    /// Nothing is changed yet.
-    pub(super) fn new(facts: &RequestFacts<'a>) -> Self {
-        Self {
-            facts: *facts,
-            method: Cow::Borrowed(facts.method),
-            target: Cow::Borrowed(facts.target),
-            headers: Cow::Borrowed(facts.headers),
-        }
-    }
-
-    /// As rules see it.
-    pub(super) fn facts(&self) -> RequestFacts<'_> {
-        RequestFacts {
-            method: &self.method,
-            target: &self.target,
-            headers: &self.headers,
-            ..self.facts
-        }
-    }
-
-    fn client(&self, client: ClientFacts) -> Self {
-        let facts = RequestFacts { client, ..self.facts };
-        Self { facts, ..self.clone() }
-    }
-
-    fn geo(&self, geo: GeoFacts) -> Self {
-        self.client(ClientFacts {
-            geo,
-            ..self.facts.client
-        })
-    }
-
-    fn at(&self, seconds: i64) -> Self {
-        let now = Timestamp(seconds);
-        let facts = RequestFacts { now, ..self.facts };
-        Self { facts, ..self.clone() }
-    }
-
-    fn method(&self, method: &str) -> Self {
-        let method = Cow::Owned(method.to_owned());
-        Self { method, ..self.clone() }
-    }
-
-    /// `None`: no path that is judged.
-    fn path(&self, path: &str) -> Option<Self> {
-        let query = self.target.forwarded().get(self.target.path().len()..).unwrap_or("");
-        self.target(&format!("{path}{query}"))
-    }
-
-    fn target(&self, target: &str) -> Option<Self> {
-        let target = Cow::Owned(Target::parse(target, PathOptions::default()).ok()?);
-        Some(Self { target, ..self.clone() })
-    }
-
-    /// With one line of this header, or with none.
-    fn header(&self, name: &str, value: Option<&[u8]>) -> Option<Self> {
-        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-        let mut headers = self.headers.clone().into_owned();
-        headers.remove(&name);
-        if let Some(value) = value {
-            headers.insert(name, HeaderValue::from_bytes(value).ok()?);
-        }
-        let headers = Cow::Owned(headers);
-        Some(Self {
-            headers,
-            ..self.clone()
-        })
-    }
 }
 
 /// What may be changed so that `part`, which is not joined of others, holds (or does not hold).
@@ -171,45 +91,6 @@ fn rank(rank: Rank, origin: Origin) -> Rank {
         (Origin::Deciding, rank) => rank,
         (Origin::Other, Rank::Address | Rank::Place | Rank::Network | Rank::Time) => Rank::OtherWho,
         (Origin::Other, _) => Rank::OtherWhat,
-    }
-}
-
-/// What a part looks at: a field, perhaps under a key, perhaps through functions.
-struct Subject<'p> {
-    field: &'static Field,
-    key: Option<&'p str>,
-}
-
-impl<'p> Subject<'p> {
-    fn of(part: &'p Predicate) -> Option<Self> {
-        match part {
-            Predicate::Compare(comparison) => Self::of_value(&comparison.value),
-            Predicate::Holds(value) => Self::of_value(value),
-            Predicate::Quantified(_, each) => Self::of_each(each),
-            Predicate::Constant(_) | Predicate::Not(_) | Predicate::Group(..) => None,
-        }
-    }
-
-    fn of_each(each: &'p Elementwise) -> Option<Self> {
-        match each {
-            Elementwise::Not(inner) => Self::of_each(inner),
-            Elementwise::Compare(comparison) => Self::of_value(&comparison.value),
-            Elementwise::Holds(value) => Self::of_value(value),
-        }
-    }
-
-    fn of_value(value: &'p Value) -> Option<Self> {
-        match &value.base {
-            Base::Field(field) => Some(Self {
-                field,
-                key: value.steps.iter().find_map(|step| match step {
-                    Step::Key(key) => Some(key.as_str()),
-                    Step::Index(_) | Step::Each => None,
-                }),
-            }),
-            Base::Call(call) => call.arguments.first().and_then(Self::of_value),
-            Base::Literal(_) => None,
-        }
     }
 }
 
@@ -641,68 +522,5 @@ fn a_host_of(range: IpRange) -> IpAddr {
     match range.first() {
         IpAddr::V4(v4) => IpAddr::V4(u32::from(v4).saturating_add(1).into()),
         IpAddr::V6(v6) => IpAddr::V6(u128::from(v6).saturating_add(1).into()),
-    }
-}
-
-/// The test of a part that compares.
-fn test(part: &Predicate) -> Option<&Test> {
-    fn of_each(each: &Elementwise) -> Option<&Test> {
-        match each {
-            Elementwise::Not(inner) => of_each(inner),
-            Elementwise::Compare(Comparison { test, .. }) => Some(test),
-            Elementwise::Holds(_) => None,
-        }
-    }
-    match part {
-        Predicate::Compare(comparison) => Some(&comparison.test),
-        Predicate::Quantified(_, each) => of_each(each),
-        Predicate::Constant(_) | Predicate::Not(_) | Predicate::Group(..) | Predicate::Holds(_) => None,
-    }
-}
-
-/// The strings on a test's right side.
-fn texts(test: &Test) -> Vec<String> {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    match test {
-        Test::Relation(_, Literal::Text(bytes)) => vec![text(bytes)],
-        Test::In(Set::Text { written, .. }) => written.iter().map(|bytes| text(bytes)).collect(),
-        Test::InList(list) if list.kind() == ListKind::String => list.strings().take(16).map(text).collect(),
-        Test::InList(list) => vec![format!("${}", list.name())],
-        Test::Contains(needle) => vec![text(needle.text())],
-        Test::Wildcard(wildcard) => vec![text(&wildcard.pattern()).replace('*', "")],
-        Test::Relation(..) | Test::In(_) | Test::Matches(_) => Vec::new(),
-    }
-}
-
-/// Values of which one may pass: what a part's right side, or a function's argument, is made of.
-fn examples(part: &Predicate) -> Vec<String> {
-    match part {
-        Predicate::Holds(value) => match &value.base {
-            Base::Call(call) => call.arguments.iter().skip(1).filter_map(literal).collect(),
-            Base::Field(_) | Base::Literal(_) => Vec::new(),
-        },
-        Predicate::Compare(_) | Predicate::Quantified(..) => test(part).map(texts).unwrap_or_default(),
-        Predicate::Constant(_) | Predicate::Not(_) | Predicate::Group(..) => Vec::new(),
-    }
-}
-
-/// Those, and as parts of a path: `ends_with`, `contains`.
-fn paths(examples: Vec<String>) -> Vec<String> {
-    let rooted = examples
-        .iter()
-        .filter(|text| !text.starts_with('/'))
-        .map(|text| format!("/{text}"));
-    let rooted: Vec<String> = rooted.collect();
-    examples
-        .into_iter()
-        .filter(|text| text.starts_with('/'))
-        .chain(rooted)
-        .collect()
-}
-
-fn literal(value: &Value) -> Option<String> {
-    match &value.base {
-        Base::Literal(Literal::Text(bytes)) => Some(String::from_utf8_lossy(bytes).into_owned()),
-        Base::Literal(_) | Base::Field(_) | Base::Call(_) => None,
     }
 }

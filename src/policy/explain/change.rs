@@ -14,7 +14,8 @@ use serde::Serialize;
 
 use super::{
     ExplainedVerdict,
-    candidates::{self, Altered, Candidate, Rank},
+    altered::Altered,
+    candidates::{self, Candidate, Rank},
     worlds::Possible,
 };
 use crate::policy::{

@@ -4,8 +4,10 @@
 //! judges live traffic; should the two ever differ, that is a bug of ours, and is said. Of a request that is not wholly known
 //! (a log line, one whose credentials nobody kept), the verdict is told only if it is the same whatever the rest was.
 
+mod altered;
 mod candidates;
 mod change;
+mod subject;
 mod worlds;
 
 use bumpalo::Bump;
