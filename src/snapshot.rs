@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use arc_swap::{ArcSwap, Cache};
 
 use crate::{
-    config::settings::{Settings, Site},
+    config::{
+        files::OnDisk,
+        settings::{Settings, Site},
+    },
     gateway::{headers::HeaderPolicy, refusal::SiteAnswers, sites::SiteTable},
     geo::Geo,
     policy::{client::ClientIpSettings, fault::Source, policy::Policy, rule::Timestamp},
@@ -40,6 +43,8 @@ pub struct Snapshot {
     pub geo: Arc<Geo>,
     /// What clients are shown in handshakes.
     pub certificates: Arc<CertificateStore>,
+    /// The files that it was made of.
+    pub on_disk: OnDisk,
 }
 
 impl Snapshot {
@@ -84,7 +89,12 @@ impl Current {
 
     /// Puts another in force. Who took the old one keeps it.
     pub fn swap(&self, snapshot: Snapshot) -> Arc<Snapshot> {
-        self.0.swap(Arc::new(snapshot))
+        self.restore(Arc::new(snapshot))
+    }
+
+    /// Puts one in force again that was kept.
+    pub fn restore(&self, snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
+        self.0.swap(snapshot)
     }
 }
 

@@ -1,5 +1,5 @@
 //! For operators and their monitoring, never for clients: an HTTP listener with health and metrics, and a unix socket that
-//! takes `reload`, `upgrade` and `status`.
+//! takes `reload`, `upgrade`, `status` and `event`.
 //!
 //! Owns both listeners and their protocols, on a thread and runtime of their own, so that they answer when the workers are
 //! busy. Refuses to know how a reload is done: an [`Operator`] has it done.

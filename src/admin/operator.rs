@@ -1,30 +1,39 @@
 //! Does what the admin socket asks for.
 
-use std::{os::unix::net::UnixStream, sync::Arc, time::Instant};
+use std::{
+    os::unix::net::UnixStream,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 
 use super::{
     Readiness, Ready,
-    protocol::{ListenerReport, StatusReport, error},
+    protocol::{EventReport, ListenerReport, StatusReport, error},
 };
 use crate::{
     config::settings::{Listener, Protocol},
     handover::{Opening, Succession},
-    policy::rule::Timestamp,
-    reload::Reloader,
+    reload::{Reloader, Unconfirmed},
     snapshot::Current,
-    telemetry::metrics::Metrics,
+    telemetry::{events::Events, metrics::Metrics},
     upstream,
 };
 
 /// Who does what the socket asks for. Called on threads where waiting is allowed.
 pub trait Operator: Send + Sync + 'static {
-    /// Reloads the configuration, waits, and says how it went.
-    fn reload(&self) -> Value;
+    /// Reloads the configuration, waits, and says how it went. With `confirm` it goes back after this time, unless confirmed.
+    fn reload(&self, confirm: Option<Duration>) -> Value;
+
+    /// Confirms the configuration in force.
+    fn confirm(&self) -> Value;
 
     /// What is running.
     fn status(&self) -> Value;
+
+    /// What is remembered of the request with this id.
+    fn event(&self, id: &str) -> Value;
 
     /// Starts a successor, waits, and says how it went.
     fn upgrade(&self) -> Value;
@@ -42,6 +51,8 @@ pub struct RunningGateway {
     pub current: Current,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What is remembered.
+    pub events: Arc<Events>,
     /// Whether traffic is taken.
     pub readiness: Arc<Readiness>,
     /// When the process started.
@@ -53,9 +64,16 @@ pub struct RunningGateway {
 }
 
 impl Operator for RunningGateway {
-    fn reload(&self) -> Value {
-        match self.reloader.report().blocking_recv() {
+    fn reload(&self, confirm: Option<Duration>) -> Value {
+        match self.reloader.report(confirm).blocking_recv() {
             Ok(report) => report.json(),
+            Err(_) => error("the gateway is ending, or too many wait for a reload already"),
+        }
+    }
+
+    fn confirm(&self) -> Value {
+        match self.reloader.confirm().blocking_recv() {
+            Ok(confirmation) => confirmation.json(),
             Err(_) => error("the gateway is ending, or too many wait for a reload already"),
         }
     }
@@ -64,10 +82,25 @@ impl Operator for RunningGateway {
         serde_json::to_value(self.report()).unwrap_or_else(|wrong| error(&wrong.to_string()))
     }
 
+    fn event(&self, id: &str) -> Value {
+        let snapshot = self.current.load();
+        let report = EventReport {
+            event: self.events.find(id),
+            memory: self.events.reach(),
+            generation: snapshot.generation,
+            loaded: snapshot.loaded.to_string(),
+        };
+        serde_json::to_value(report).unwrap_or_else(|wrong| error(&wrong.to_string()))
+    }
+
     fn upgrade(&self) -> Value {
         let process = |pid: u32, version: &str| json!({ "pid": pid, "version": version });
         let running = process(std::process::id(), env!("CARGO_PKG_VERSION"));
-        match self.succession.upgrade() {
+        let upgraded = self
+            .reloader
+            .unconfirmed()
+            .map_or_else(|| self.succession.upgrade(), |it| Err(unconfirmed(&it)));
+        match upgraded {
             Ok(successor) => json!({
                 "result": "upgraded",
                 "successor": process(successor.pid, &successor.version),
@@ -78,6 +111,9 @@ impl Operator for RunningGateway {
     }
 
     fn hand_over(&self, stream: UnixStream, opening: &Opening, pid: u32) {
+        if let Some(it) = self.reloader.unconfirmed() {
+            return self.succession.decline(&stream, unconfirmed(&it));
+        }
         self.succession.hand_over(&stream, opening, pid);
     }
 }
@@ -96,9 +132,13 @@ impl RunningGateway {
                 Ready::Draining => "draining",
             },
             generation: snapshot.generation,
-            loaded: rfc3339(snapshot.loaded),
+            loaded: snapshot.loaded.to_string(),
             last_reload_successful: self.metrics.last_reload_successful(),
             restart_required: self.metrics.is_restart_required(),
+            differs_from_disk: snapshot.on_disk.differs(),
+            unconfirmed: self.reloader.unconfirmed().map(|it| it.json()),
+            returned: self.reloader.last_return().map(|it| it.json()),
+            tests: snapshot.policy.tests().len(),
             listeners: self
                 .listeners
                 .iter()
@@ -112,6 +152,15 @@ impl RunningGateway {
     }
 }
 
+/// Why nobody takes over now: a successor loads the files, and nobody could take that back.
+fn unconfirmed(it: &Unconfirmed) -> String {
+    format!(
+        "the configuration in force (generation {}) waits to be confirmed: run `portcullis confirm`, or wait until \
+         generation {} is back",
+        it.generation, it.returns_to
+    )
+}
+
 fn listener_report(listener: &Listener) -> ListenerReport {
     ListenerReport {
         address: listener.address.to_string(),
@@ -121,10 +170,4 @@ fn listener_report(listener: &Listener) -> ListenerReport {
             Protocol::Redirect { .. } => "redirect",
         },
     }
-}
-
-fn rfc3339(at: Timestamp) -> String {
-    jiff::Timestamp::from_second(at.0)
-        .map(|at| at.to_string())
-        .unwrap_or_default()
 }

@@ -1,6 +1,6 @@
 //! The socket's side of the protocol.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use tokio::{
@@ -27,6 +27,8 @@ const WAITING: usize = 16;
 const MAX_REQUEST: u64 = 4096;
 /// The request must come, and the answer be taken, in this time each.
 const PEER_TIMEOUT: Duration = Duration::from_secs(10);
+/// A reload may wait so long for its confirmation: a day, and no deadline overflows.
+const CONFIRM_SECONDS: RangeInclusive<u64> = 1..=86_400;
 /// A pause when the system has no descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -85,8 +87,8 @@ async fn converse(
     timeout(PEER_TIMEOUT, reader.read_until(b'\n', &mut line)).await??;
     let request = parse(&line);
     let waits = match &request {
-        Ok(Request::Status {}) | Err(_) => None,
-        Ok(Request::Reload {} | Request::Upgrade {} | Request::Takeover(_)) => {
+        Ok(Request::Status {} | Request::Event { .. }) | Err(_) => None,
+        Ok(Request::Reload { .. } | Request::Confirm {} | Request::Upgrade {} | Request::Takeover(_)) => {
             drop(permit);
             let Ok(waits) = waiting.try_acquire() else {
                 return say(writer, &error("too many wait for a reload or an upgrade already")).await;
@@ -96,7 +98,12 @@ async fn converse(
     };
     let answer = match request {
         Ok(Request::Status {}) => perform(move || operator.status()).await,
-        Ok(Request::Reload {}) => perform(move || operator.reload()).await,
+        Ok(Request::Event { id }) => perform(move || operator.event(&id)).await,
+        Ok(Request::Reload { confirm }) => match confirm.map(confirm_within).transpose() {
+            Ok(confirm) => perform(move || operator.reload(confirm)).await,
+            Err(message) => error(&message),
+        },
+        Ok(Request::Confirm {}) => perform(move || operator.confirm()).await,
         Ok(Request::Upgrade {}) => perform(move || operator.upgrade()).await,
         Ok(Request::Takeover(opening)) => {
             let reader = reader.into_inner().into_inner();
@@ -131,6 +138,18 @@ fn parse(line: &[u8]) -> Result<Request, String> {
         return Err(format!("a request has at most {MAX_REQUEST} bytes"));
     }
     Request::parse(line)
+}
+
+/// How long a reload may wait for its confirmation.
+fn confirm_within(seconds: u64) -> Result<Duration, String> {
+    match CONFIRM_SECONDS.contains(&seconds) {
+        true => Ok(Duration::from_secs(seconds)),
+        false => Err(format!(
+            "a reload waits {} to {} seconds for its confirmation, not {seconds}",
+            CONFIRM_SECONDS.start(),
+            CONFIRM_SECONDS.end()
+        )),
+    }
 }
 
 /// On a thread where waiting is allowed: a reload reads files and compiles.

@@ -15,12 +15,20 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Steady;
 
 impl Operator for Steady {
-    fn reload(&self) -> serde_json::Value {
-        json!({ "result": "kept", "generation": 4 })
+    fn reload(&self, confirm: Option<Duration>) -> serde_json::Value {
+        json!({ "result": "kept", "generation": 4, "confirm": confirm.map(|time| time.as_secs()) })
+    }
+
+    fn confirm(&self) -> serde_json::Value {
+        json!({ "result": "confirmed" })
     }
 
     fn status(&self) -> serde_json::Value {
         json!({ "version": "1.2.3" })
+    }
+
+    fn event(&self, id: &str) -> serde_json::Value {
+        json!({ "event": { "http.request.id": id } })
     }
 
     fn upgrade(&self) -> serde_json::Value {
@@ -140,7 +148,13 @@ fn nothing_else_is_here() {
 fn the_socket_answers_each_verb_with_one_line() {
     let admin = Fixture::start();
     let reload = say(&admin.socket(), "{\"verb\":\"reload\"}\n");
-    assert_eq!(reload, "{\"generation\":4,\"result\":\"kept\"}\n");
+    assert_eq!(reload, "{\"confirm\":null,\"generation\":4,\"result\":\"kept\"}\n");
+    let unconfirmed = say(&admin.socket(), "{\"verb\":\"reload\",\"confirm\":300}\n");
+    assert!(unconfirmed.contains("\"confirm\":300"), "{unconfirmed}");
+    let never = say(&admin.socket(), "{\"verb\":\"reload\",\"confirm\":0}\n");
+    assert!(never.contains("1 to 86400 seconds"), "{never}");
+    let confirmed = say(&admin.socket(), "{\"verb\":\"confirm\"}\n");
+    assert_eq!(confirmed, "{\"result\":\"confirmed\"}\n");
     let status = say(&admin.socket(), "{\"verb\":\"status\"}\n");
     assert_eq!(status, "{\"version\":\"1.2.3\"}\n");
 }
@@ -150,13 +164,21 @@ fn who_waits_for_reloads_keeps_nobody_from_the_status() {
     /// Reloads end when the test drops its end.
     struct Slow(std::sync::Mutex<std::sync::mpsc::Receiver<()>>);
     impl Operator for Slow {
-        fn reload(&self) -> serde_json::Value {
+        fn confirm(&self) -> serde_json::Value {
+            json!({})
+        }
+
+        fn reload(&self, _: Option<Duration>) -> serde_json::Value {
             let ended = self.0.lock().map(|ended| ended.recv().is_err());
             json!({ "ended": ended.unwrap_or(false) })
         }
         fn status(&self) -> serde_json::Value {
             json!({ "version": "1.2.3" })
         }
+        fn event(&self, id: &str) -> serde_json::Value {
+            json!({ "event": { "http.request.id": id } })
+        }
+
         fn upgrade(&self) -> serde_json::Value {
             json!({})
         }

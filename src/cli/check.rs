@@ -8,7 +8,7 @@ use super::{
     Exit, Output,
     session::{Session, plural},
 };
-use crate::{config, config::show, reload::now};
+use crate::{config, config::show, promises, reload::now};
 
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct Arguments {
@@ -21,7 +21,8 @@ pub(super) fn run(arguments: &Arguments, session: &Session) -> Exit {
     let loaded = session
         .config()
         .map_err(|fault| vec![fault])
-        .and_then(|path| config::load(&path, now(), None));
+        .and_then(|path| config::load(&path, now(), None))
+        .and_then(promises::held);
     let (snapshot, warnings) = match loaded {
         Ok(loaded) => loaded,
         Err(faults) => {
@@ -31,14 +32,16 @@ pub(super) fn run(arguments: &Arguments, session: &Session) -> Exit {
     };
     let rules = snapshot.policy.counts().map(|(_, count)| count).sum();
     let lists = snapshot.policy.lists().iter().count();
+    let tests = snapshot.policy.tests().len();
     let folded = || snapshot.policy.lists().iter().filter(|list| list.folded() > 0);
     match session.output {
         Output::Text => {
             session.warnings(&warnings);
             session.print(&format!(
-                "configuration OK ({}, {})\n",
+                "configuration OK ({}, {}, {})\n",
                 plural(rules, "rule"),
-                plural(lists, "list")
+                plural(lists, "list"),
+                plural(tests, "test"),
             ));
             for line in folded().filter_map(|list| show::folded(list)) {
                 session.print(&format!("  {line}\n"));
@@ -51,6 +54,7 @@ pub(super) fn run(arguments: &Arguments, session: &Session) -> Exit {
             "ok": true,
             "rules": rules,
             "lists": lists,
+            "tests": tests,
             "folded": folded()
                 .map(|list| json!({ "list": list.name(), "entries": list.len(), "folded": list.folded() }))
                 .collect::<Vec<_>>(),

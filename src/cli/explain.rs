@@ -1,53 +1,77 @@
-//! `portcullis explain`: judges a made-up request offline, through the code that judges live ones, and tells every step.
+//! `portcullis explain`: judges a request through the code that judges live ones, and tells every step.
+//!
+//! The request comes from options, a curl line, a HAR file, or from the id on a refusal page.
 
+mod client;
+mod curl;
+mod curl_options;
+mod har;
+mod judge;
+mod recorded;
 mod request;
+mod rules;
+mod shell;
+mod text;
+mod why;
 
 use std::{
-    fmt::Write,
-    net::{IpAddr, SocketAddr},
+    io::{self, Read},
+    net::IpAddr,
+    path::{Path, PathBuf},
 };
 
-use serde_json::{Value, json};
-
-use self::request::Asked;
-use super::{Exit, Output, session::Session};
+use self::{
+    client::Who,
+    har::{Chosen, Har},
+    judge::{Question, Told},
+    request::{Asked, Stated},
+    rules::Shown,
+};
+use super::{Exit, Output, paint::Paint, rules as listed, session::Session};
 use crate::{
-    gateway::{
-        head::{self, HeadError},
-        headers::Trust,
-    },
-    geo,
-    policy::{
-        client::{ClientIp, Hop, SourceAddr, client_tls, hops},
-        countries,
-        explain::{ExplainedReading, ExplainedRule, Explanation, Fate},
-        facts::{ClientFacts, Country, RequestFacts},
-        normalize::Malformed,
-        rule::Timestamp,
-    },
+    policy::{countries, facts::Country, rule::Timestamp},
     reload::now,
-    snapshot::{CompiledSite, Snapshot},
+    snapshot::Snapshot,
 };
 
 const EXAMPLES: &str = "\
 Examples:
+  portcullis explain 0192f0c31e5a7c2e8c41d0a3b5f6e7d8        the id on a refusal page
   portcullis explain https://example.com/admin --ip 203.0.113.9
   portcullis explain /wp-login.php --country DE -H 'User-Agent: sqlmap/1.8'
   portcullis explain /x --peer 10.0.0.1 -H 'X-Forwarded-For: 203.0.113.9'
-  portcullis explain -- curl -A sqlmap -e https://evil.example/ https://example.com/logo.png
+  portcullis explain \"curl 'https://example.com/' -H 'Accept: */*'\" --ip 203.0.113.9
+  portcullis explain - --ip 203.0.113.9                      a curl line, HAR or record pasted into standard input
+  portcullis explain --har page.har --entry 4 --ip 203.0.113.9
 
 The path is taken as written; curl itself would first remove `..` unless told --path-as-is.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
-    /// What is asked for: https://host/path?query, or a path alone for localhost
-    #[arg(value_name = "URL", conflicts_with = "url")]
+    /// A URL or path; a request id; a whole curl line in quotes; or - to read one of them from standard input
+    #[arg(value_name = "REQUEST", conflicts_with = "url")]
     target: Option<String>,
 
-    /// The same, as an option
+    /// A URL or path, as an option
     #[arg(long, value_name = "URL")]
     url: Option<String>,
+
+    /// A request id: asked of the running gateway, else looked for in the access log
+    #[arg(long, value_name = "ID", conflicts_with_all = ["target", "url", "har"])]
+    request: Option<String>,
+
+    /// The access log to look in instead, of JSON records, gzip or zstd too; - is standard input
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+
+    /// A HAR file, as browsers save it; - is standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["target", "url"])]
+    har: Option<PathBuf>,
+
+    /// Which request of the HAR file, counted from 1
+    #[arg(long, value_name = "N")]
+    entry: Option<usize>,
 
     /// The method
     #[arg(short = 'X', long, value_name = "METHOD")]
@@ -77,340 +101,191 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
 
-    /// A curl command line instead of all of these but the last five
+    /// Show every rule, not only those that mattered
+    #[arg(long)]
+    all: bool,
+
+    /// Show this rule alone, and why it matches or not
+    #[arg(long, value_name = "ID")]
+    rule: Option<String>,
+
+    /// A curl command line, word by word
     #[arg(last = true, value_name = "CURL LINE")]
     curl: Vec<String>,
 }
 
-/// What the request's words come to.
-struct Stated {
-    asked: Asked,
-    peer: IpAddr,
-    ip: Option<IpAddr>,
-    country: Option<Country>,
-    asn: Option<u32>,
-    at: Timestamp,
-}
-
 pub(super) fn run(arguments: &Arguments, session: &Session) -> Exit {
-    let stated = match stated(arguments) {
-        Ok(stated) => stated,
-        Err(message) => {
-            session.complain(&message);
-            return Exit::CouldNot;
-        }
+    let circumstances = match Circumstances::of(arguments) {
+        Ok(circumstances) => circumstances,
+        Err(message) => return could_not(session, &message),
     };
     let snapshot = match session.load(Exit::CouldNot) {
         Ok(snapshot) => snapshot,
         Err(exit) => return exit,
     };
-    let told = told(stated, &snapshot);
+    if let Some(id) = arguments.rule.as_deref()
+        && !snapshot.policy.rules().iter().any(|rule| listed::is_named(rule, id))
+    {
+        return could_not(session, &listed::unknown(id, snapshot.policy.rules()));
+    }
+    match asked(arguments, &snapshot, session) {
+        Ok(Chosen::One(asked)) => tell(*asked, &circumstances, arguments, &snapshot, session),
+        Ok(Chosen::List(text, json)) => {
+            match session.output {
+                Output::Text => session.print(&text),
+                Output::Json => session.print_json(&json),
+            }
+            Exit::Yes
+        }
+        Err(message) => could_not(session, &message),
+    }
+}
+
+fn could_not(session: &Session, message: &str) -> Exit {
+    session.complain(message);
+    Exit::CouldNot
+}
+
+/// What was said beside the request.
+struct Circumstances {
+    ip: Option<IpAddr>,
+    peer: Option<IpAddr>,
+    country: Option<Country>,
+    asn: Option<u32>,
+    at: Option<Timestamp>,
+}
+
+impl Circumstances {
+    fn of(arguments: &Arguments) -> Result<Self, String> {
+        let country =
+            |code: &String| countries::country(code).map_err(|error| format!("{}: {}", error.message, error.help));
+        let at = |text: &String| {
+            let at = text.parse::<jiff::Timestamp>();
+            at.map(|at| Timestamp(at.as_second()))
+                .map_err(|_| format!("`{text}` is no time; write it like 2027-01-31T18:00:00Z"))
+        };
+        Ok(Self {
+            ip: arguments.ip,
+            peer: arguments.peer,
+            country: arguments.country.as_ref().map(country).transpose()?,
+            asn: arguments.asn,
+            at: arguments.at.as_ref().map(at).transpose()?,
+        })
+    }
+
+    /// The whole question.
+    fn about(&self, asked: Asked) -> Question {
+        let record = asked.recorded.as_ref().map(|recorded| &recorded.record);
+        let client = record.and_then(|record| record.client);
+        let who = match (self.ip, self.peer, record, client) {
+            (Some(ip), ..) => Who::Stated(ip, "--ip"),
+            (None, Some(peer), ..) => Who::Connects(peer, "the connection, by --peer"),
+            // Of a log line the header is not known that named the client.
+            (None, None, Some(_), Some(client)) if client.by_header && asked.any_header => {
+                Who::Stated(client.ip, "the record: a trusted proxy's header named it")
+            }
+            (None, None, Some(record), client) => match (record.source, client) {
+                (Some(source), _) => Who::Connects(source, "the connection"),
+                (None, Some(client)) => Who::Stated(client.ip, "the record"),
+                (None, None) => Who::Assumed(LOCAL, "this machine: the record does not say who asked"),
+            },
+            (None, None, None, _) => match (asked.peer, asked.stated) {
+                (Some(peer), _) => Who::Connects(peer, "the connection, by --interface"),
+                (None, Stated::Har) => Who::Assumed(LOCAL, "this machine: a HAR does not say who asked"),
+                (None, _) => Who::Assumed(LOCAL, "this machine: nobody said who asks"),
+            },
+        };
+        Question {
+            who,
+            country: self.country,
+            asn: self.asn,
+            at: self.at.or(record.map(|record| record.at)).unwrap_or_else(now),
+            is_past: self.at.is_none() && record.is_some(),
+            asked,
+        }
+    }
+}
+
+/// Who tries it out on the same machine.
+const LOCAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+/// The request that is meant.
+fn asked(arguments: &Arguments, snapshot: &Snapshot, session: &Session) -> Result<Chosen, String> {
+    let one = |asked: Asked| Chosen::One(Box::new(asked));
+    if let Some(id) = &arguments.request {
+        return recorded::find(id, arguments.log.as_deref(), snapshot, session).map(one);
+    }
+    if let Some(file) = &arguments.har {
+        return Har::parse(&read(file)?)?.choose(arguments.entry, snapshot);
+    }
+    if !arguments.curl.is_empty() {
+        let words: Vec<&str> = arguments.curl.iter().map(String::as_str).collect();
+        return match words.as_slice() {
+            [line] if line.contains(char::is_whitespace) => pasted(line, arguments, snapshot, session),
+            _ => curl::read(&arguments.curl).map(one),
+        };
+    }
+    let target = arguments.target.as_deref().or(arguments.url.as_deref());
+    let target =
+        target.ok_or("say what is asked for, such as https://example.com/admin, or the id of a refusal page")?;
+    match target {
+        "-" => pasted(&read(Path::new("-"))?, arguments, snapshot, session),
+        target => pasted(target, arguments, snapshot, session),
+    }
+}
+
+/// A text that is one of several things.
+fn pasted(text: &str, arguments: &Arguments, snapshot: &Snapshot, session: &Session) -> Result<Chosen, String> {
+    let one = |asked: Asked| Chosen::One(Box::new(asked));
+    let text = text.trim();
+    if recorded::is_id(text) {
+        return recorded::find(text, arguments.log.as_deref(), snapshot, session).map(one);
+    }
+    if text.starts_with('{') {
+        return match crate::telemetry::access::read::Record::parse(text.as_bytes()) {
+            Ok(record) => recorded::asked(record, Stated::Log, None).map(one),
+            Err(error) if !text.contains("\"entries\"") => {
+                Err(format!("this is neither an access record ({error}) nor a HAR file"))
+            }
+            Err(_) => Har::parse(text)?.choose(arguments.entry, snapshot),
+        };
+    }
+    let begins_as_curl = text.strip_prefix("$ ").unwrap_or(text).starts_with("curl");
+    if begins_as_curl && text.contains(char::is_whitespace) {
+        let shell::Words { words, remarks } = shell::words(text)?;
+        let mut asked = curl::read(&words)?;
+        asked.remarks.splice(0..0, remarks);
+        return Ok(one(asked));
+    }
+    if text.is_empty() {
+        return Err("nothing was given to explain".to_owned());
+    }
+    Asked::from_options(text, arguments.method.as_deref(), &arguments.headers).map(one)
+}
+
+/// The longest file that is read whole.
+const LONGEST_FILE: u64 = 1 << 30;
+
+fn read(file: &Path) -> Result<String, String> {
+    let mut text = String::new();
+    let read = match file.to_str() {
+        Some("-") => io::stdin().lock().take(LONGEST_FILE).read_to_string(&mut text),
+        _ => std::fs::File::open(file).and_then(|file| file.take(LONGEST_FILE).read_to_string(&mut text)),
+    };
+    match read {
+        Ok(_) => Ok(text),
+        Err(error) => Err(format!("cannot read {}: {error}", file.display())),
+    }
+}
+
+fn tell(asked: Asked, said: &Circumstances, arguments: &Arguments, snapshot: &Snapshot, session: &Session) -> Exit {
+    let told = Told::new(said.about(asked), arguments.rule.as_deref(), snapshot);
     match session.output {
-        Output::Text => session.print(&told.text()),
         Output::Json => session.print_json(&told.json()),
+        Output::Text => {
+            let shown = if arguments.all { Shown::All } else { Shown::WhatMattered };
+            session.print(&text::text(&told, &snapshot.policy, &shown, Paint::of_stdout()));
+        }
     }
     Exit::Yes
-}
-
-fn stated(arguments: &Arguments) -> Result<Stated, String> {
-    let asked = if arguments.curl.is_empty() {
-        let url = arguments.target.as_deref().or(arguments.url.as_deref());
-        Asked::from_options(
-            url.ok_or("say what is asked for, such as https://example.com/admin")?,
-            arguments.method.as_deref(),
-            &arguments.headers,
-        )?
-    } else {
-        Asked::from_curl(&arguments.curl)?
-    };
-    let country = arguments.country.as_deref().map(country).transpose()?;
-    let at = match &arguments.at {
-        None => now(),
-        Some(text) => text
-            .parse::<jiff::Timestamp>()
-            .map(|at| Timestamp(at.as_second()))
-            .map_err(|_| format!("`{text}` is no time; write it like 2027-01-31T18:00:00Z"))?,
-    };
-    Ok(Stated {
-        asked,
-        // Who tries it out on the same machine.
-        peer: arguments.peer.unwrap_or(IpAddr::from([127, 0, 0, 1])),
-        ip: arguments.ip,
-        country,
-        asn: arguments.asn,
-        at,
-    })
-}
-
-fn country(code: &str) -> Result<Country, String> {
-    countries::country(code).map_err(|error| format!("{}: {}", error.message, error.help))
-}
-
-/// Everything there is to tell.
-struct Told {
-    asked: String,
-    /// How the client IP came about; after what stopped it, nothing.
-    client: Option<ToldClient>,
-    site: Option<(String, String)>,
-    path: Option<(String, Vec<String>)>,
-    outcome: Result<Explanation, HeadError>,
-}
-
-struct ToldClient {
-    facts: ClientFacts,
-    from: String,
-    way: Vec<Hop>,
-}
-
-/// The way of a live request, told step by step.
-fn told(stated: Stated, snapshot: &Snapshot) -> Told {
-    let mut told = Told {
-        asked: stated.asked.to_string(),
-        client: None,
-        site: None,
-        path: None,
-        outcome: Err(NEVER),
-    };
-    told.outcome = judge(stated, snapshot, &mut told.client, &mut told.site, &mut told.path);
-    told
-}
-
-/// Stands until the outcome is known.
-const NEVER: HeadError = HeadError {
-    reason: crate::policy::decision::Reason::Malformed,
-    status: http::StatusCode::BAD_REQUEST,
-    detail: "not judged",
-};
-
-fn judge(
-    stated: Stated,
-    snapshot: &Snapshot,
-    client: &mut Option<ToldClient>,
-    site: &mut Option<(String, String)>,
-    path: &mut Option<(String, Vec<String>)>,
-) -> Result<Explanation, HeadError> {
-    let mut parts = stated.asked.parts;
-    let source = SourceAddr(SocketAddr::new(stated.ip.unwrap_or(stated.peer), 0));
-    let told_client = client.insert(derive(&stated.ip, source, &parts.headers, snapshot)?);
-    if let Some(country) = stated.country {
-        told_client.facts.geo.country = country;
-        told_client.facts.geo.continent = geo::continent_of(country);
-    }
-    if let Some(asn) = stated.asn {
-        told_client.facts.geo.asn = asn;
-    }
-    let head = head::check(&parts, &snapshot.headers)?;
-    let chosen = snapshot.site_table.choose(&head.host.name, None)?;
-    let Some(compiled) = snapshot.sites.get(chosen) else {
-        return Err(NEVER);
-    };
-    *site = Some(site_names(compiled));
-    let target = head::target(&parts, compiled.settings.paths)?;
-    *path = Some((target.path().to_owned(), target.other_readings().to_vec()));
-    let tls = client_tls(stated.asked.tls, source, &parts.headers, &snapshot.client_ip)?;
-    let trust = match snapshot.client_ip.trusts(source) {
-        true => Trust::Trusted,
-        false => Trust::Untrusted,
-    };
-    snapshot.headers.prepare_for_rules(&mut parts.headers, trust);
-    Ok(snapshot.policy.explain(&RequestFacts {
-        now: stated.at,
-        site: &compiled.settings.facts,
-        tls,
-        version: head.version,
-        method: parts.method.as_str(),
-        host: &head.host,
-        target: &target,
-        headers: &parts.headers,
-        client: told_client.facts,
-    }))
-}
-
-fn site_names(site: &CompiledSite) -> (String, String) {
-    let facts = &site.settings.facts;
-    (facts.name.clone(), facts.upstream.clone())
-}
-
-fn derive(
-    ip: &Option<IpAddr>,
-    source: SourceAddr,
-    headers: &http::HeaderMap,
-    snapshot: &Snapshot,
-) -> Result<ToldClient, HeadError> {
-    let facts = |ip: ClientIp| ClientFacts {
-        ip,
-        geo: snapshot.geo.facts(ip.addr()),
-    };
-    if let Some(ip) = ip {
-        return Ok(ToldClient {
-            facts: facts(ClientIp::new(*ip)),
-            from: "--ip".to_owned(),
-            way: Vec::new(),
-        });
-    }
-    let way = hops(source, headers, &snapshot.client_ip)?;
-    let last = way.last().ok_or(Malformed::new("no client address"))?;
-    let header = snapshot.client_ip.header();
-    let from = match (way.len(), way.first().is_some_and(|hop| hop.trusted)) {
-        (1, false) if headers.contains_key(header) => {
-            format!("the connection; it is no trusted proxy, so its {header} is not believed")
-        }
-        (1, false) => "the connection".to_owned(),
-        (1, true) => format!("the connection: a trusted proxy that sent no {header}"),
-        (_, _) => format!("{header} of a trusted proxy"),
-    };
-    Ok(ToldClient {
-        facts: facts(last.ip),
-        from,
-        way,
-    })
-}
-
-impl Told {
-    fn text(&self) -> String {
-        let mut text = String::new();
-        let _ = writeln!(text, "{}", self.asked);
-        if let Some(client) = &self.client {
-            client.write(&mut text);
-        }
-        if let Some((site, upstream)) = &self.site {
-            let _ = writeln!(text, "site     {site}, leads to upstream {upstream}");
-        }
-        if let Some((path, others)) = &self.path {
-            let _ = writeln!(text, "path     {path}");
-            for other in others {
-                let _ = writeln!(text, "         an origin may read it as {other}: judged as well");
-            }
-        }
-        match &self.outcome {
-            Err(error) => {
-                let (status, reason) = (error.status.as_u16(), error.reason.as_str());
-                let _ = writeln!(text, "\nrefused before any rule: {status} {reason}: {}", error.detail);
-            }
-            Ok(explanation) => write_explanation(explanation, &mut text),
-        }
-        text
-    }
-
-    fn json(&self) -> Value {
-        let (explanation, refused) = match &self.outcome {
-            Ok(explanation) => (Some(explanation), None),
-            Err(error) => (
-                None,
-                Some(json!({
-                    "status": error.status.as_u16(),
-                    "reason": error.reason.as_str(),
-                    "detail": error.detail,
-                })),
-            ),
-        };
-        json!({
-            "request": self.asked,
-            "client": self.client.as_ref().map(ToldClient::json),
-            "site": self.site.as_ref().map(|(site, _)| site),
-            "upstream": self.site.as_ref().map(|(_, upstream)| upstream),
-            "path": self.path.as_ref().map(|(path, _)| path),
-            "refused_before_rules": refused,
-            "decision": explanation,
-        })
-    }
-}
-
-impl ToldClient {
-    fn write(&self, text: &mut String) {
-        let geo = &self.facts.geo;
-        let _ = writeln!(text, "client   {}, from {}", self.facts.ip.addr(), self.from);
-        if self.way.len() > 1 {
-            let way: Vec<String> = self.way.iter().map(hop).collect();
-            let _ = writeln!(text, "         {}", way.join(" <- "));
-        }
-        let _ = write!(
-            text,
-            "         country {}, continent {}",
-            geo.country.as_str(),
-            geo.continent.as_str()
-        );
-        let _ = match geo.asn {
-            0 => writeln!(text, ", AS unknown"),
-            asn => writeln!(text, ", AS{asn}"),
-        };
-    }
-
-    fn json(&self) -> Value {
-        let geo = &self.facts.geo;
-        let way = self.way.iter();
-        json!({
-            "ip": self.facts.ip.addr(),
-            "from": self.from,
-            "way": way.map(|hop| json!({ "ip": hop.ip.addr(), "trusted": hop.trusted })).collect::<Vec<_>>(),
-            "country": geo.country.as_str(),
-            "continent": geo.continent.as_str(),
-            "asn": geo.asn,
-        })
-    }
-}
-
-fn hop(hop: &Hop) -> String {
-    match hop.trusted {
-        true => format!("{} (trusted)", hop.ip.addr()),
-        false => hop.ip.addr().to_string(),
-    }
-}
-
-fn write_explanation(explanation: &Explanation, text: &mut String) {
-    let decided = explanation.verdict.rule.as_deref();
-    let several = explanation.readings.len() > 1;
-    let Some(first) = explanation.readings.first() else {
-        return;
-    };
-    for reading in &explanation.readings {
-        if several {
-            let _ = writeln!(text, "\nread as {}: {}", reading.path, reading.verdict.verdict);
-        }
-        if fates(reading) == fates(first) && !std::ptr::eq(reading, first) {
-            let _ = writeln!(text, "  every rule as above");
-            continue;
-        }
-        for phase in &reading.phases {
-            let tier = phase.tier.map(|tier| format!(" ({tier})")).unwrap_or_default();
-            let _ = writeln!(text, "\n{}{tier}", phase.phase);
-            for rule in &phase.rules {
-                write_rule(rule, decided, text);
-            }
-        }
-    }
-    let by = decided.map(|rule| format!(" by {rule}")).unwrap_or_default();
-    if let Some(bug) = &explanation.bug {
-        let rule = bug.rule.as_deref().unwrap_or("no rule");
-        let _ = writeln!(
-            text,
-            "\nthe rules above come to \"{}\" by {rule}, the compiled policy does not: please report this as a bug",
-            bug.verdict
-        );
-    }
-    let _ = match explanation.verdict.reason {
-        Some(reason) => writeln!(text, "\nblocked{by}: {reason}"),
-        None if by.is_empty() => writeln!(text, "\nallowed: no rule objects"),
-        None => writeln!(text, "\nallowed{by}"),
-    };
-}
-
-/// What became of each rule.
-fn fates(reading: &ExplainedReading) -> Vec<Fate> {
-    let rules = reading.phases.iter().flat_map(|phase| &phase.rules);
-    rules.map(|rule| rule.fate).collect()
-}
-
-fn write_rule(rule: &ExplainedRule, decided: Option<&str>, text: &mut String) {
-    let mark = match decided == Some(rule.id.as_str()) && rule.fate == Fate::Matched {
-        true => "=>",
-        false => "  ",
-    };
-    let shadow = if rule.mode == "shadow" { " in shadow" } else { "" };
-    let why = rule.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-    let (id, action, fate) = (&rule.id, rule.action, rule.fate.as_str());
-    let _ = writeln!(text, "{mark} {id} ({action}{shadow}): {fate}{why}   {}", rule.place);
-    if rule.fate == Fate::Matched {
-        let _ = writeln!(text, "      {}", rule.expression);
-    }
 }

@@ -5,17 +5,22 @@
 
 mod check;
 mod completions;
+mod confirm;
+mod diff;
 mod explain;
 mod fmt;
 mod geo;
 mod healthcheck;
 mod line_diff;
 mod lint;
+mod paint;
 mod reload;
+mod replay;
 mod rules;
 mod run;
 mod session;
 mod status;
+mod test;
 mod upgrade;
 mod version;
 
@@ -54,8 +59,12 @@ Examples:
   portcullis rules                            every rule with the expression it stands for
   portcullis explain https://example.com/admin --ip 203.0.113.9
   portcullis lint                             what is wrong with rules that load
+  portcullis replay access.log.gz             what the rules would have done to past traffic
   portcullis fmt --check                      whether the rules files are laid out as they should be
+  portcullis test                             hold the rules to the requests that stand beside them
+  portcullis diff /etc/portcullis .           what is different, rule by rule
   portcullis reload                           put edits in force, whole or not at all
+  portcullis reload --confirm 5m              the same, and take them back unless `portcullis confirm` follows in time
   portcullis upgrade                          put a new version, or keys that need a restart, in force without a gap
 
 Exit codes: 0 yes; 1 no (findings, a configuration that does not load); 2 wrong usage or could not run.
@@ -100,14 +109,22 @@ enum Verb {
     Check(check::Arguments),
     /// Print every rule: where it stands, when it is asked, what it does, and the expression it stands for
     Rules(rules::Arguments),
-    /// Judge a made-up request offline: who asks, what is asked for, every rule in order, and the one that decides
-    Explain(explain::Arguments),
     /// Find rules that never act, that say something else than was meant, or that leave a way around
     Lint(lint::Arguments),
+    /// Say why a request is let in or refused: a made-up one, a pasted curl line, a HAR, or the one with the id of a refusal page
+    Explain(Box<explain::Arguments>),
+    /// Judge the requests of every [[test]] in the rules files, and say which came out otherwise than expected
+    Test(test::Arguments),
     /// Lay out rules files or an expression, comments kept; the meaning stays
     Fmt(fmt::Arguments),
+    /// Put past traffic to the configuration: what would be newly blocked, newly allowed, or cannot be told
+    Replay(replay::Arguments),
     /// Have the running gateway read its configuration again; says what changed, or why nothing did
     Reload(reload::Arguments),
+    /// Let a reload stay that is to be confirmed (reload --confirm)
+    Confirm(confirm::Arguments),
+    /// Say what is different between two configurations: rule by rule, list by list
+    Diff(diff::Arguments),
     /// Have the running gateway start the installed program anew and hand its sockets over to it: no connection is refused
     Upgrade(upgrade::Arguments),
     /// Say what is known of addresses, and from which source
@@ -166,8 +183,12 @@ pub fn main() -> ExitCode {
         Some(Verb::Rules(arguments)) => rules::run(&arguments, &session),
         Some(Verb::Explain(arguments)) => explain::run(&arguments, &session),
         Some(Verb::Lint(verb)) => lint::run(&verb, arguments.output, &session),
+        Some(Verb::Test(arguments)) => test::run(&arguments, &session),
         Some(Verb::Fmt(arguments)) => fmt::run(&arguments, &session),
+        Some(Verb::Replay(arguments)) => replay::run(&arguments, &session),
         Some(Verb::Reload(arguments)) => reload::run(&arguments, &session),
+        Some(Verb::Confirm(arguments)) => confirm::run(&arguments, &session),
+        Some(Verb::Diff(arguments)) => diff::run(&arguments, &session),
         Some(Verb::Upgrade(arguments)) => upgrade::run(&arguments, &session),
         Some(Verb::Geo(arguments)) => geo::run(&arguments, &session),
         Some(Verb::Status(arguments)) => status::run(&arguments, &session),

@@ -10,6 +10,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{Exit, Output, session::Session};
+use crate::config;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -20,6 +21,19 @@ pub(super) struct Arguments {
     /// How long to wait for the answer, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     timeout: u64,
+
+    /// Go back to what was in force unless `portcullis confirm` comes within this time: 30s, 5m, 1h
+    #[arg(long, value_name = "TIME", value_parser = whole_seconds)]
+    confirm: Option<u64>,
+}
+
+/// A time as the configuration writes it, from a second to a day.
+fn whole_seconds(text: &str) -> Result<u64, String> {
+    let time = config::duration(text)?;
+    match time.as_secs() {
+        seconds @ 1..=86_400 if time.subsec_nanos() == 0 => Ok(seconds),
+        _ => Err("expected whole seconds, from 1s to 1d".to_owned()),
+    }
 }
 
 /// No report is longer; a socket that never stops talking is not ours.
@@ -32,7 +46,11 @@ pub(super) fn run(arguments: &Arguments, session: &Session) -> Exit {
         Err(exit) => return exit,
     };
     let timeout = Duration::from_secs(arguments.timeout.max(1));
-    match ask(&socket, &json!({ "verb": "reload" }), timeout) {
+    match ask(
+        &socket,
+        &json!({ "verb": "reload", "confirm": arguments.confirm }),
+        timeout,
+    ) {
         Ok(answer) => told(&answer, session),
         Err(error) => {
             let mut message = not_asked(&socket, &error);
@@ -101,21 +119,56 @@ fn tell(answer: &Value, exit: Exit, session: &Session) {
         session.print(&format!(
             "not reloaded: nothing changed, generation {generation} stays in force\n"
         ));
+        if let Some(line) = unconfirmed(answer) {
+            session.print(&line);
+        }
         return;
     }
     session.print(&format!("reloaded: generation {generation} is in force\n"));
-    let changed = words(answer, "changed");
+    let (changed, in_full) = (words(answer, "changed"), words(answer, "told"));
     if changed.is_empty() {
         session.print("  nothing is different\n");
     }
-    for change in changed {
-        session.print(&format!("  {change}\n"));
+    // Too many to read are told by name.
+    let shown = if in_full.len() > MOST_LINES { changed } else { in_full };
+    for line in shown {
+        session.print(&format!("  {line}\n"));
+    }
+    for line in words(answer, "changed")
+        .iter()
+        .filter(|line| line.starts_with("list ") && line.contains(": "))
+    {
+        session.print(&format!("  {line}\n"));
     }
     let waiting = words(answer, "restart_required");
     if !waiting.is_empty() {
         let keys = waiting.join(", ");
         session.print(&format!("restart the gateway to put these in force as well: {keys}\n"));
     }
+    if let Some(line) = unconfirmed(answer) {
+        session.print(&line);
+    }
+}
+
+/// More lines of changes than this are told in short.
+const MOST_LINES: usize = 60;
+
+/// When it goes back, and how to keep that from happening.
+fn unconfirmed(answer: &Value) -> Option<String> {
+    let waits = answer.get("unconfirmed").filter(|waits| !waits.is_null())?;
+    let number = |key: &str| waits.get(key).and_then(Value::as_u64).unwrap_or_default();
+    let (to, left) = (number("returns_to"), spelled(number("seconds")));
+    Some(format!(
+        "generation {to} comes back in {left}, unless you run: portcullis confirm\n"
+    ))
+}
+
+/// `5m`, `1h30m`, `45s`
+pub(super) fn spelled(seconds: u64) -> String {
+    let parts = [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
+    let parts = parts.iter().filter(|(number, _)| *number > 0);
+    let text: String = parts.map(|(number, unit)| format!("{number}{unit}")).collect();
+    if text.is_empty() { "0s".to_owned() } else { text }
 }
 
 fn words<'a>(answer: &'a Value, key: &str) -> Vec<&'a str> {

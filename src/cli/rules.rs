@@ -45,14 +45,14 @@ pub(super) fn run(arguments: &Arguments, session: &Session) -> Exit {
 }
 
 /// Whether the id is the rule's, or that of the entry that stands for it and others (`admin` of `admin.admitted`).
-fn is_named(rule: &Rule, id: &str) -> bool {
+pub(super) fn is_named(rule: &Rule, id: &str) -> bool {
     rule.id.as_str().strip_prefix(id).is_some_and(|rest| match rule.kind {
         Kind::Lockdown => rest.is_empty() || rest == ".admitted",
         Kind::IpAccess | Kind::Geo | Kind::Rule | Kind::UserAgent | Kind::Hotlink => rest.is_empty(),
     })
 }
 
-fn unknown(id: &str, rules: &[Rule]) -> String {
+pub(super) fn unknown(id: &str, rules: &[Rule]) -> String {
     let near = nearest(id, rules.iter().map(|rule| rule.id.as_str()));
     let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
     format!("there is no rule `{}`{near}", printable(id))

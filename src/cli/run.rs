@@ -33,13 +33,16 @@ use crate::{
     gateway::{Gateway, meters},
     handover::{AskError, Departure, Offered, Passed, Predecessor, Program, Succession, activated, takeover_arguments},
     policy::{fault::Fault, rule::Timestamp},
-    reload::{Effects, Outcome, Reloader, Report, now},
+    promises,
+    reload::{Cause, Effects, Outcome, Reloader, Report, Return, now},
     server::{BoundListener, ConnectionCaps, ConnectionCounts, Server, Shared, bind_all},
     snapshot::{Current, Snapshot},
     telemetry::{
-        Telemetry, logging,
+        Telemetry,
+        client_networks::ClientNetworks,
+        logging,
         messages::Messages,
-        metrics::{Loaded, ReloadResult},
+        metrics::{Loaded, ReloadResult, ReturnCause},
     },
     tls::{SniResolver, TlsSetup},
     upstream::{checks::Checks, report},
@@ -144,7 +147,7 @@ impl Given {
 
 fn load(session: &Session) -> Result<(PathBuf, Snapshot, Vec<Fault>), Vec<Fault>> {
     let path = session.config().map_err(|fault| vec![fault])?;
-    let (snapshot, warnings) = config::load(&path, now(), None)?;
+    let (snapshot, warnings) = promises::held(config::load(&path, now(), None)?)?;
     Ok((path, snapshot, warnings))
 }
 
@@ -223,6 +226,7 @@ fn prepare(path: PathBuf, snapshot: Snapshot, given: &mut Given) -> Result<Prepa
         reloader: reloader.clone(),
         current: current.clone(),
         metrics: Arc::clone(telemetry.metrics()),
+        events: Arc::clone(telemetry.events()),
         readiness: Arc::clone(&readiness),
         started: Instant::now(),
         listeners: started.listeners.clone(),
@@ -533,6 +537,25 @@ impl Effects for Reporting {
             Outcome::Kept => metrics.reloaded(ReloadResult::Failure, report.at),
         }
         self.manager.ready();
+    }
+
+    fn returned(&mut self, returned: &Return) {
+        let metrics = self.telemetry.metrics();
+        metrics.publish(loaded(&self.current.load()));
+        metrics.returned(match returned.cause {
+            Cause::NotConfirmed => ReturnCause::NotConfirmed,
+            Cause::Guard => ReturnCause::Guard,
+        });
+        metrics.restart_required(!returned.restart_required.is_empty());
+        self.checks.changed();
+    }
+
+    fn waits_for_confirmation(&mut self, waits: bool) {
+        self.telemetry.metrics().waits_for_confirmation(waits);
+    }
+
+    fn networks(&self) -> Option<Arc<ClientNetworks>> {
+        Some(Arc::clone(self.telemetry.networks()))
     }
 }
 

@@ -105,6 +105,18 @@ impl Session {
         }
     }
 
+    /// The configuration that was named on the command line.
+    pub(super) fn named_config(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
+    /// Says to people, on standard error, what a result comes to; programs find it in the result.
+    pub(super) fn note(&self, lines: &[String]) {
+        if !lines.is_empty() {
+            complain(&format!("\nportcullis: {}\n", lines.join("\nportcullis: ")));
+        }
+    }
+
     /// Prints a result.
     pub(super) fn print(&self, text: &str) {
         // Who closed the pipe has read enough.
@@ -155,6 +167,11 @@ fn no_socket(path: &Path) -> String {
     )
 }
 
+/// Whether results are coloured.
+pub(super) fn result_colour() -> Colour {
+    colour(io::stdout().is_terminal())
+}
+
 /// How many are errors, how many warnings.
 pub(super) fn count(faults: &[Fault]) -> (usize, usize) {
     let errors = faults.iter().filter(|fault| fault.severity == Severity::Error).count();
@@ -174,15 +191,10 @@ fn complain(text: &str) {
 }
 
 fn error_colour() -> Colour {
-    colour_on(io::stderr().is_terminal())
+    colour(io::stderr().is_terminal())
 }
 
-/// Whether results on standard output are coloured.
-pub(super) fn result_colour() -> Colour {
-    colour_on(io::stdout().is_terminal())
-}
-
-fn colour_on(is_terminal: bool) -> Colour {
+fn colour(is_terminal: bool) -> Colour {
     let asked_not_to = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     if is_terminal && !asked_not_to {
         Colour::On

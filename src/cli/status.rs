@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     Exit, Output,
-    reload::{ask, not_asked},
+    reload::{ask, not_asked, spelled},
     session::Session,
 };
 
@@ -75,6 +75,28 @@ fn text(status: &Value) -> String {
     );
     text.extend(listeners.map(listener));
     text.extend(array(status, "upstreams").map(upstream));
+    if let Some(waits) = status.get("unconfirmed").filter(|waits| !waits.is_null()) {
+        let left = waits.get("seconds").and_then(Value::as_u64).unwrap_or_default();
+        text.push_str(&format!(
+            "generation {} waits for `portcullis confirm`: generation {} comes back in {}\n",
+            self::word(waits, "generation"),
+            self::word(waits, "returns_to"),
+            spelled(left)
+        ));
+    }
+    if let Some(back) = status.get("returned").filter(|back| !back.is_null()) {
+        let said = |key: &str| self::word(back, key);
+        text.push_str(&format!(
+            "went back from generation {} to {} at {}: {}\n",
+            said("from"),
+            said("to"),
+            said("at"),
+            said("why")
+        ));
+    }
+    if is("differs_from_disk") == Some(true) {
+        text.push_str("the files on disk are not what is in force: a reload or a restart would load them\n");
+    }
     if is("last_reload_successful") == Some(false) {
         text.push_str("the last reload failed: the configuration in force is older than the files\n");
     }

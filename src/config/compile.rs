@@ -3,10 +3,11 @@
 use std::{cell::RefCell, collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
 
 use super::{
-    files::{self, Files, display_name},
+    files::{self, Files, OnDisk, display_name},
     listen::WrittenAdmin,
+    reload::{self, WrittenReload},
     rule_files::rule_sources,
-    settings::{ClientIpSource, GeoSource, LogTarget, Server, Settings},
+    settings::{ClientIpSource, GeoSource, LogTarget, NeverBlock, ReloadSettings, Server, Settings},
     site::WrittenSite,
     traffic::{Trusted, WrittenClientIp},
     upstream::WrittenUpstream,
@@ -50,6 +51,7 @@ pub(super) fn compile(
     let compiled_in = began.elapsed();
     let lists = policy.as_ref().map(Policy::lists);
     let client_ip = client_ip(&written.client_ip, lists, faults);
+    let never_block = never_block(&written.reload, lists, faults);
     let geo = geo(&written, lists, previous, files, faults);
     let certificates = certificates(&written, now, previous, files, faults);
     let origins = origins(&written.upstreams, previous, files, faults);
@@ -64,6 +66,7 @@ pub(super) fn compile(
     });
     let client_ip = client_ip?;
     Some(Snapshot {
+        on_disk: OnDisk::default(),
         generation: previous.map_or(1, |previous| previous.generation + 1),
         loaded: now,
         policy: policy?,
@@ -88,6 +91,11 @@ pub(super) fn compile(
             limits: written.limits,
             headers: written.headers,
             log: written.log,
+            reload: ReloadSettings {
+                tests: written.reload.tests,
+                never_block: never_block?,
+                guard: written.reload.guard,
+            },
         },
         sites,
     })
@@ -334,6 +342,17 @@ fn client_ip(written: &WrittenClientIp, lists: Option<&Lists>, faults: &mut Faul
         lists: lists.collect(),
         trusted_proxies: ranges.into_iter().collect(),
         header: written.header.clone(),
+    })
+}
+
+/// As [`client_ip`].
+fn never_block(written: &WrittenReload, lists: Option<&Lists>, faults: &mut Faults) -> Option<Vec<NeverBlock>> {
+    reload::never_block(&written.never_block, |from| match &from.value {
+        Trusted::Network(network) => Some(reload::addresses(*network)),
+        Trusted::List(name) => ip_list(name, &from.place, lists?)
+            .map_err(|fault| faults.push(fault))
+            .ok()
+            .cloned(),
     })
 }
 

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    ffi::OsString,
+    fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    io,
     os::unix::fs::MetadataExt,
     path::{Component, Path, PathBuf},
     sync::Arc,
@@ -18,6 +21,69 @@ const LARGEST: u64 = 256 << 20;
 pub struct Files {
     folder: PathBuf,
     stamps: BTreeMap<PathBuf, Option<Stamp>>,
+    digests: BTreeMap<PathBuf, u64>,
+    listings: Vec<Listing>,
+}
+
+/// What a load was made of, to tell whether the files still say the same.
+#[derive(Debug, Default)]
+pub struct OnDisk {
+    /// Files that were read as text, by their contents.
+    texts: BTreeMap<PathBuf, (Option<Stamp>, u64)>,
+    /// Files that others read, by their length and time.
+    others: BTreeMap<PathBuf, Option<Stamp>>,
+    listings: Vec<Listing>,
+}
+
+/// The names in a folder that a pattern found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Listing {
+    folder: PathBuf,
+    pattern: String,
+    names: Vec<OsString>,
+}
+
+impl Listing {
+    fn read(folder: PathBuf, pattern: &str) -> io::Result<Self> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&folder)? {
+            let name = entry?.file_name();
+            if matches(pattern, &name.to_string_lossy()) {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(Self {
+            folder,
+            pattern: pattern.to_owned(),
+            names,
+        })
+    }
+}
+
+impl OnDisk {
+    /// Whether a load would be made of something else now. Reads those files again that were touched.
+    pub fn differs(&self) -> bool {
+        let text_differs = |(path, (stamp, digest)): (&PathBuf, &(Option<Stamp>, u64))| {
+            Stamp::of(path) != *stamp && !fs::read(path).is_ok_and(|bytes| digest_of(&bytes) == *digest)
+        };
+        let other_differs = |(path, stamp): (&PathBuf, &Option<Stamp>)| {
+            let seen = |stamp: &Option<Stamp>| stamp.map(|stamp| (stamp.length, stamp.modified));
+            seen(&Stamp::of(path)) != seen(stamp)
+        };
+        let listing_differs =
+            |listing: &Listing| Listing::read(listing.folder.clone(), &listing.pattern).ok().as_ref() != Some(listing);
+        self.texts.iter().any(text_differs)
+            || self.others.iter().any(other_differs)
+            || self.listings.iter().any(listing_differs)
+    }
+}
+
+/// Two contents that differ have different digests, as far as chance goes.
+fn digest_of(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// What tells one version of a file from the next; following links, so that a swapped `..data` shows.
@@ -49,7 +115,24 @@ impl Files {
         Self {
             folder: folder.into(),
             stamps: BTreeMap::new(),
+            digests: BTreeMap::new(),
+            listings: Vec::new(),
         }
+    }
+
+    /// What was read, to be compared with what is there later.
+    pub(super) fn remembered(self) -> OnDisk {
+        let folders: Vec<&PathBuf> = self.listings.iter().map(|listing| &listing.folder).collect();
+        let mut on_disk = OnDisk::default();
+        for (path, stamp) in self.stamps {
+            match self.digests.get(&path) {
+                Some(digest) => drop(on_disk.texts.insert(path, (stamp, *digest))),
+                None if folders.contains(&&path) => {}
+                None => drop(on_disk.others.insert(path, stamp)),
+            }
+        }
+        on_disk.listings = self.listings;
+        on_disk
     }
 
     /// Where a path of the configuration leads.
@@ -87,7 +170,9 @@ impl Files {
         if metadata.len() > LARGEST {
             return Err(ReadError::TooLarge);
         }
-        let text = String::from_utf8(fs::read(path)?).map_err(|error| ReadError::NotText {
+        let bytes = fs::read(path)?;
+        self.digests.insert(path.to_owned(), digest_of(&bytes));
+        let text = String::from_utf8(bytes).map_err(|error| ReadError::NotText {
             offset: error.utf8_error().valid_up_to(),
             shown: Source::new(display_name(path), String::from_utf8_lossy(error.as_bytes())),
         })?;
@@ -126,15 +211,10 @@ impl Files {
     fn entries(&mut self, folder: &Path, pattern: &str) -> io::Result<Vec<PathBuf>> {
         let resolved = self.resolve(folder);
         self.watch(&resolved);
-        let mut names = Vec::new();
-        for entry in fs::read_dir(resolved)? {
-            let name = entry?.file_name();
-            if matches(pattern, &name.to_string_lossy()) {
-                names.push(name);
-            }
-        }
-        names.sort();
-        Ok(names.into_iter().map(|name| folder.join(name)).collect())
+        let listing = Listing::read(resolved, pattern)?;
+        let found = listing.names.iter().map(|name| folder.join(name)).collect();
+        self.listings.push(listing);
+        Ok(found)
     }
 }
 
@@ -333,6 +413,29 @@ mod tests {
         assert!(!files.have_changed());
         fs::write(folder.path().join("b.toml"), "").expect("written");
         assert!(files.have_changed());
+    }
+
+    #[test]
+    fn what_was_read_is_told_from_what_is_there_now() {
+        let folder = folder(&["a.toml", "b.mmdb"]);
+        let mut files = Files::new(folder.path());
+        files.glob("*.toml").expect("readable");
+        files.read_text(&folder.path().join("a.toml")).expect("readable");
+        files.watch(&folder.path().join("b.mmdb"));
+        let read = files.remembered();
+        assert!(!read.differs());
+        fs::write(folder.path().join("a.toml"), "a.toml").expect("written");
+        fs::write(folder.path().join("unrelated"), "").expect("written");
+        assert!(!read.differs(), "the same contents, written again");
+        fs::write(folder.path().join("a.toml"), "other").expect("written");
+        assert!(read.differs());
+        fs::write(folder.path().join("a.toml"), "a.toml").expect("written");
+        fs::write(folder.path().join("c.toml"), "").expect("written");
+        assert!(read.differs(), "one more that the pattern finds");
+        fs::remove_file(folder.path().join("c.toml")).expect("removed");
+        assert!(!read.differs());
+        fs::write(folder.path().join("b.mmdb"), "a newer one").expect("written");
+        assert!(read.differs());
     }
 
     #[test]

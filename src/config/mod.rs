@@ -10,6 +10,7 @@ pub mod files;
 mod interpolate;
 mod limits;
 mod listen;
+mod reload;
 mod resilience;
 mod rule_files;
 pub mod settings;
@@ -69,7 +70,10 @@ fn load_with(
             continue;
         }
         return match snapshot {
-            Some(snapshot) if !faults.has_errors() => Ok((snapshot, faults.into_sorted())),
+            Some(snapshot) if !faults.has_errors() => {
+                let on_disk = files.remembered();
+                Ok((Snapshot { on_disk, ..snapshot }, faults.into_sorted()))
+            }
             Some(_) | None => Err(faults.into_sorted()),
         };
     }
@@ -143,6 +147,14 @@ pub fn text(path: &Path) -> Result<Arc<Source>, Fault> {
         let unplaced = || Fault::without_place(format!("cannot read `{name}`: {cause}"));
         cause.fault(&name).unwrap_or_else(unplaced)
     })
+}
+
+/// A duration as the configuration writes it: `5m`, `1h30m`, `500ms`.
+///
+/// # Errors
+/// Why it is none.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    values::written_duration(text)
 }
 
 /// The directory that every relative path is relative to.

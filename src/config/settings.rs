@@ -14,7 +14,12 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 
 use crate::policy::{
-    fault::Place, network::IpSet, normalize::PathOptions, rule::RefusalStatus, site::SiteFacts, table::Placed,
+    fault::Place,
+    network::IpSet,
+    normalize::{Host, PathOptions},
+    rule::RefusalStatus,
+    site::SiteFacts,
+    table::Placed,
 };
 
 /// Everything of `portcullis.toml` but the rules.
@@ -40,6 +45,8 @@ pub struct Settings {
     pub headers: Headers,
     /// `[log]`
     pub log: LogSettings,
+    /// `[reload]`
+    pub reload: ReloadSettings,
 }
 
 /// A `[[listen]]` table: where clients connect.
@@ -330,6 +337,44 @@ pub struct Limits {
     pub upstream_connections: usize,
 }
 
+/// `[reload]`: what must hold of a configuration before it is put in force, and what takes it back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReloadSettings {
+    /// Whether a load whose `[[test]]` tables fail is refused, or only warned of.
+    pub tests: bool,
+    /// Who must not be blocked. It admits nobody: a load that would block them is refused.
+    pub never_block: Vec<NeverBlock>,
+    /// What returns to the last confirmed configuration by itself; `None`: nothing does.
+    pub guard: Option<Guard>,
+}
+
+/// Clients that must reach a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NeverBlock {
+    /// Where it is written.
+    pub place: Place,
+    /// Their addresses, `$lists` already resolved.
+    pub from: IpSet,
+    /// The hosts that they ask for; empty: every site.
+    pub hosts: Vec<Host>,
+    /// What they ask for.
+    pub path: String,
+    /// The program that they ask with; `None`: a browser.
+    pub user_agent: Option<HeaderValue>,
+}
+
+/// `[reload] guard`: after a reload that is to be confirmed, how many of the client networks that came before and come
+/// again may be refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guard {
+    /// How many times their share before.
+    pub factor: u32,
+    /// So many of them must have come again before anything is made of it.
+    pub networks: u32,
+    /// How far back "before" reaches, at least; twice as far at most.
+    pub window: Duration,
+}
+
 /// `[headers]`: what is removed from and added to requests and responses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Headers {
@@ -358,6 +403,9 @@ pub struct LogSettings {
     pub queue: usize,
     /// Query parameters whose values are never logged.
     pub redact_query: Vec<String>,
+    /// Requests that are remembered for `portcullis explain`: so many that were refused, and so many that rules matched and
+    /// were let through. 0: none.
+    pub events: usize,
 }
 
 /// The shape of a log line.

@@ -205,6 +205,10 @@ zz = 1
 zz = 1
 [log]
 zz = 1
+[reload]
+zz = 1
+never_block = [{ zz = 1 }]
+guard = { zz = 1 }
 "#;
     let source = Source::new("c.toml", text);
     let mut faults = Faults::new();

@@ -214,6 +214,7 @@ pub(super) fn log(table: Option<Table<'_>>, faults: &mut Faults) -> LogSettings 
         ]
         .map(str::to_owned)
         .to_vec(),
+        events: 1000,
     };
     let Some(mut table) = table else {
         return log;
@@ -229,6 +230,7 @@ pub(super) fn log(table: Option<Table<'_>>, faults: &mut Faults) -> LogSettings 
     }
     log.queue = number(&mut table, "queue", 1..=10_000_000, faults).unwrap_or(log.queue);
     log.redact_query = table.or("redact_query", log.redact_query, faults);
+    log.events = number(&mut table, "events", 0..=1_000_000, faults).unwrap_or(log.events);
     table.finish(faults);
     log
 }

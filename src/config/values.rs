@@ -84,6 +84,14 @@ impl AmountError {
     }
 }
 
+/// A duration as the configuration writes it.
+pub(super) fn written_duration(text: &str) -> Result<Duration, String> {
+    duration(text).map_err(|error| match error.help {
+        Some(help) => format!("{}: {help}", error.message),
+        None => error.message,
+    })
+}
+
 fn duration(text: &str) -> Result<Duration, AmountError> {
     let mut total = Duration::ZERO;
     let mut rest = text.trim();

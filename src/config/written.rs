@@ -5,6 +5,7 @@ use std::thread;
 use super::{
     limits::{limits, number},
     listen::{WrittenAdmin, WrittenListener, admin, listener},
+    reload::{WrittenReload, reload},
     settings::{Headers, Limits, LogSettings},
     site::{WrittenSite, site},
     traffic::{WrittenClientIp, WrittenGeo, client_ip, geoip, headers, log},
@@ -30,6 +31,7 @@ pub(super) struct Written {
     pub(super) limits: Limits,
     pub(super) headers: Headers,
     pub(super) log: LogSettings,
+    pub(super) reload: WrittenReload,
     /// Whether a table could not be read: what is missing may be in it.
     pub(super) incomplete: Incomplete,
     /// The beginning of the text.
@@ -78,6 +80,7 @@ pub(super) fn written(mut table: Table<'_>, faults: &mut Faults) -> Written {
         limits: limits(section(t, "limits", "[limits]", faults), faults),
         headers: headers(section(t, "headers", "[headers]", faults), faults),
         log: log(section(t, "log", "[log]", faults), faults),
+        reload: reload(section(t, "reload", "[reload]", faults), faults),
         incomplete,
         start: Place::new(t.source(), 0..0),
     };

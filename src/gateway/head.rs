@@ -148,7 +148,7 @@ fn http_version(version: Version) -> Result<HttpVersion, HeadError> {
 
 /// Methods are case-sensitive, but origins differ: one that takes `get` for `GET` would do what a rule on `GET` never saw.
 /// `TRACE` (and IIS's `TRACK`) echoes credentials, `CONNECT` makes us an open proxy, `PRI` is HTTP/2's preface.
-fn check_method(method: &Method) -> Result<(), HeadError> {
+pub fn check_method(method: &Method) -> Result<(), HeadError> {
     let upper = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_');
     let name = method.as_str();
     if !name.bytes().all(upper) || matches!(name, "TRACE" | "TRACK" | "CONNECT" | "PRI") {

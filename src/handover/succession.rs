@@ -227,6 +227,14 @@ impl Succession {
         }
     }
 
+    /// Tells who asks to take over that now is not the time.
+    pub fn decline(&self, stream: &UnixStream, why: String) {
+        let outcome = refuse(stream, why);
+        if let Some(upgrade) = lock(&self.outcome).take() {
+            let _late = upgrade.send(outcome);
+        }
+    }
+
     fn converse(&self, stream: &UnixStream, opening: &Opening, successor: Successor) -> Outcome {
         let Ok(_only) = self.conversing.try_lock() else {
             return refuse(stream, "another gateway is taking over already".to_owned());

@@ -1,6 +1,11 @@
 //! Named sets that expressions refer to as `$name`, compiled for lookup.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::IpAddr,
+    sync::Arc,
+};
 
 use aws_lc_rs::digest::{self, SHA256};
 
@@ -167,6 +172,19 @@ impl List {
             Contents::Ip(_) | Contents::Asn(_) | Contents::Country(_) => None,
         };
         strings.into_iter().flat_map(Strings::iter)
+    }
+
+    /// What it holds, in words: each entry once.
+    pub fn entries(&self) -> BTreeSet<String> {
+        match &self.contents {
+            Contents::Ip(set) => set.iter().map(|range| range.to_string()).collect(),
+            Contents::Asn(numbers) => numbers.keys().iter().map(u32::to_string).collect(),
+            Contents::Country(countries) => countries.iter().map(|code| code.as_str().to_owned()).collect(),
+            Contents::String(strings) => strings
+                .iter()
+                .map(|text| String::from_utf8_lossy(text).into_owned())
+                .collect(),
+        }
     }
 
     /// Whether a list of addresses holds this one.

@@ -7,6 +7,7 @@
 pub mod client;
 pub mod countries;
 pub mod decision;
+pub mod described;
 pub mod explain;
 pub mod facts;
 pub mod fault;
@@ -29,7 +30,9 @@ pub mod rule;
 pub mod rules;
 pub mod site;
 pub(crate) mod sorted;
+pub mod stated;
 mod strings;
 pub mod table;
 pub mod testing;
 pub mod user_agents;
+pub mod view;

@@ -130,6 +130,11 @@ impl Scratch {
         Self::default()
     }
 
+    /// What a walk over the plan takes.
+    pub(super) fn for_walk(&mut self) -> (&mut Answers, &mut Bump, &mut Walking) {
+        (&mut self.answers, &mut self.values, &mut self.walking)
+    }
+
     /// Forgets the last request.
     fn begin(&mut self) {
         reuse(&mut self.values);
@@ -172,6 +177,15 @@ pub(super) trait Witness {
     fn left_out(&mut self, rules: &[Position], why: LeftOut);
     /// A phase that has rules ended, or was left out.
     fn phase_ended(&mut self, _phase: Phase) {}
+}
+
+/// Nobody watches.
+impl Witness for () {
+    const WANTS_LEFT_OUT: bool = false;
+
+    fn asked(&mut self, _at: Position, _rule: &Rule, _matched: bool) {}
+
+    fn left_out(&mut self, _rules: &[Position], _why: LeftOut) {}
 }
 
 /// Who is asked which rules match: the plan, or the interpreter, which must come to the same.
@@ -263,22 +277,27 @@ impl Policy {
         scratch: &'a mut Scratch,
         laps: &mut impl Laps,
     ) -> Decision<'a> {
+        let outcome = self.outcome(facts, scratch, laps);
+        self.decision(outcome, facts, &scratch.hits, &scratch.told)
+    }
+
+    /// What the plan says; the scratch then holds what matched.
+    pub(super) fn outcome(&self, facts: &RequestFacts<'_>, scratch: &mut Scratch, laps: &mut impl Laps) -> Outcome {
         scratch.begin();
         let Scratch {
             answers,
             values,
-            told,
             walking,
             hits,
             other_hits,
+            ..
         } = scratch;
         let plan = |path, hits: &mut Hits, walking: &mut Walking| {
             reuse(values);
             let asking = Asking::new(&self.plan, Input::new(facts, path, values), answers);
             self.walk(facts, asking, walking, &mut Watched { hits, laps })
         };
-        let outcome = self.every_reading(facts, hits, other_hits, walking, plan);
-        self.decision(outcome, facts, hits, told)
+        self.every_reading(facts, hits, other_hits, walking, plan)
     }
 
     /// Judges a request by the interpreter alone: slowly, and by another way to the same decision.
@@ -362,7 +381,7 @@ impl Policy {
         self.rules.get(at).is_some_and(|rule| rule.action == Action::Allow)
     }
 
-    fn verdict<'a>(&'a self, outcome: Outcome, facts: &RequestFacts<'a>) -> Verdict<'a> {
+    pub(super) fn verdict<'a>(&'a self, outcome: Outcome, facts: &RequestFacts<'a>) -> Verdict<'a> {
         match outcome {
             Outcome::Passed(allow) => Verdict::Allow {
                 permit: Permit::new(facts.target, facts.host),
@@ -382,15 +401,17 @@ impl Policy {
         }
     }
 
-    /// Takes one reading of the path through all phases, as the interpreter sees it.
-    pub(super) fn walk_interpreted(&self, facts: &RequestFacts<'_>, path: &str, witness: &mut impl Witness) -> Outcome {
-        let arena = Bump::new();
-        let input = Input::new(facts, path, &arena);
-        let judge = Interpreting { policy: self, input };
+    /// Takes one reading of the path through all phases, as somebody else judges the rules.
+    pub(super) fn walk_judged(
+        &self,
+        facts: &RequestFacts<'_>,
+        judge: impl Judge,
+        witness: &mut impl Witness,
+    ) -> Outcome {
         self.walk(facts, judge, &mut Walking::default(), witness)
     }
 
-    fn walk(
+    pub(super) fn walk(
         &self,
         facts: &RequestFacts<'_>,
         judge: impl Judge,

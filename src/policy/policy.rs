@@ -1,7 +1,7 @@
 //! The compiled policy: every rule of every file, in the order in which it is asked, and the lists they refer to.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -19,6 +19,7 @@ use super::{
     rule::{Kind, Phase, Rule, RuleId, SkipTarget, Timestamp},
     rules::{self, Entry, RuleEnvironment, lists},
     site::SiteFacts,
+    stated::{self, MOST_TESTS, StatedTest},
     table::{self, Placed, Table},
 };
 
@@ -29,8 +30,19 @@ pub struct Policy {
     pub(super) order: Order,
     pub(super) plan: Plan,
     lists: Lists,
+    list_origins: BTreeMap<String, ListOrigin>,
     header_reads: HeaderReads,
     pub(super) sources: Box<[Arc<Source>]>,
+    tests: Vec<StatedTest>,
+}
+
+/// Where a list is written.
+#[derive(Debug, Clone)]
+pub struct ListOrigin {
+    /// Its table's name.
+    pub place: Place,
+    /// The file that holds its entries, as written.
+    pub file: Option<String>,
 }
 
 /// The headers that enabled rules look at.
@@ -82,7 +94,8 @@ impl Policy {
             .iter()
             .map(|(source, document)| Table::new(source, "a rule file", document.span(), document.get_ref()))
             .collect();
-        let lists = read_lists(&mut files, env, faults);
+        let mut list_origins = BTreeMap::new();
+        let lists = read_lists(&mut files, env, &mut list_origins, faults);
         let site_names: Vec<String> = env.sites.iter().map(|site| site.name.clone()).collect();
         let environment = RuleEnvironment {
             lists: &lists,
@@ -102,19 +115,24 @@ impl Policy {
                 );
             }
         }
+        let tests = read_tests(&mut files, env, faults);
         for file in &mut files {
             // Says that the file is meant to be without rules; `read_document` has seen to the ones that do not say so.
             let _: Option<bool> = file.optional("may_be_empty", faults);
         }
         files.into_iter().for_each(|file| file.finish(faults));
         unique_ids(&entries, faults);
-        let policy = Self::ordered(entries, lists, faults)?;
-        let sources = sources.into();
-        Some(Self { sources, ..policy })
+        check_tests(&tests, &entries, faults);
+        Some(Self {
+            sources: sources.into(),
+            list_origins,
+            tests,
+            ..Self::ordered(entries, lists, faults)
+        })
     }
 
     /// Puts the rules in the order in which they are asked: by phase, then as written.
-    fn ordered(entries: Vec<Entry>, lists: Lists, faults: &mut Faults) -> Option<Self> {
+    fn ordered(entries: Vec<Entry>, lists: Lists, faults: &mut Faults) -> Self {
         let mut skips = Vec::new();
         let mut derived: HashSet<RuleId> = HashSet::new();
         let mut owned: Vec<(RuleId, Rule)> = Vec::new();
@@ -135,14 +153,21 @@ impl Policy {
         let order = Order::new(&rules, &by_entry);
         let header_reads = HeaderReads::of(&rules);
         let plan = Plan::new(&rules);
-        Some(Self {
+        Self {
             rules,
             order,
             plan,
             lists,
+            list_origins: BTreeMap::new(),
             header_reads,
             sources: Box::default(),
-        })
+            tests: Vec::new(),
+        }
+    }
+
+    /// The requests that the rules files state, with what must come of them, in written order.
+    pub fn tests(&self) -> &[StatedTest] {
+        &self.tests
     }
 
     /// Every rule, in the order in which it is asked; disabled ones stand where they would be asked.
@@ -168,6 +193,11 @@ impl Policy {
     /// The list that rules call `$name`.
     pub fn list(&self, name: &str) -> Option<&Arc<List>> {
         self.lists.named(name)
+    }
+
+    /// Where the list that rules call `$name` is written.
+    pub fn list_origin(&self, name: &str) -> Option<&ListOrigin> {
+        self.list_origins.get(name)
     }
 
     /// How many enabled entries each kind has; an entry that lowers to several rules counts once.
@@ -214,24 +244,61 @@ impl HeaderReads {
     }
 }
 
-fn read_lists(files: &mut [Table<'_>], env: &PolicyEnvironment<'_>, faults: &mut Faults) -> Lists {
+fn read_tests(files: &mut [Table<'_>], env: &PolicyEnvironment<'_>, faults: &mut Faults) -> Vec<StatedTest> {
+    let tables: Vec<Table<'_>> = files.iter_mut().flat_map(|file| file.tables("test", faults)).collect();
+    if let Some(first) = tables.get(MOST_TESTS) {
+        faults.push(
+            Fault::error(first.place(), format!("there are {} tests", tables.len())).expected(format!(
+                "expected {MOST_TESTS} at most: every reload waits for all of them"
+            )),
+        );
+        return Vec::new();
+    }
+    let tests = tables.into_iter().map(|table| stated::read(table, env.sites, faults));
+    tests.collect::<Vec<_>>().into_iter().flatten().collect()
+}
+
+/// The rules that tests name must be there, under an id that does not change with every edit.
+fn check_tests(tests: &[StatedTest], entries: &[Entry], faults: &mut Faults) {
+    if faults.has_errors() {
+        // A rule that could not be read seems missing as well.
+        return;
+    }
+    let written = || entries.iter().filter(|entry| entry.id_is_written);
+    let ids: HashSet<&str> = written()
+        .flat_map(|entry| {
+            entry
+                .rules
+                .iter()
+                .map(|rule| rule.id.as_str())
+                .chain([entry.id.as_str()])
+        })
+        .collect();
+    stated::check_rules(tests, |id| ids.contains(id), || ids.iter().copied().collect(), faults);
+}
+
+fn read_lists(
+    files: &mut [Table<'_>],
+    env: &PolicyEnvironment<'_>,
+    origins: &mut BTreeMap<String, ListOrigin>,
+    faults: &mut Faults,
+) -> Lists {
     let mut lists = Lists::new();
-    let mut places: HashMap<String, Place> = HashMap::new();
     for file in files {
         let Some(mut tables) = file.value("list").and_then(|value| value.table("[list]", faults)) else {
             continue;
         };
         for (Placed { value: name, place }, value) in tables.named() {
-            if !matches!(value.raw(), DeValue::Table(_)) {
+            let DeValue::Table(written) = value.raw() else {
                 faults.push(
                     Fault::error(place, format!("`{name}` stands in `[list]`, which holds only lists"))
                         .expected("expected the name of a list")
                         .help("write `[list.NAME]`, the list's name after the dot"),
                 );
                 continue;
-            }
+            };
             check_list_name(&name, &place, faults);
-            if let Some(first) = places.get(&name) {
+            if let Some(ListOrigin { place: first, .. }) = origins.get(&name) {
                 faults.push(
                     Fault::error(place, format!("the list `{name}` is defined twice"))
                         .expected("expected another name")
@@ -239,7 +306,9 @@ fn read_lists(files: &mut [Table<'_>], env: &PolicyEnvironment<'_>, faults: &mut
                 );
                 continue;
             }
-            places.insert(name.clone(), place);
+            let file = written.get("file").and_then(|file| file.get_ref().as_str());
+            let file = file.map(str::to_owned);
+            origins.insert(name.clone(), ListOrigin { place, file });
             let list = value
                 .table(&format!("[list.{name}]"), faults)
                 .and_then(|table| lists::read(&name, table, env, faults));

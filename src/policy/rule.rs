@@ -217,6 +217,16 @@ impl Mode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);
 
+/// RFC 3339, in UTC; beyond the calendar the bare number.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_second(self.0) {
+            Ok(at) => at.fmt(f),
+            Err(_) => self.0.fmt(f),
+        }
+    }
+}
+
 /// What a refused client gets instead of the site's answer: each part that is `None` stays the site's.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Response {

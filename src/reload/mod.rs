@@ -1,38 +1,37 @@
-//! Reloads: read everything again off the hot path, and swap it in whole or keep what is in force.
+//! Reloads: read everything again off the hot path, and swap it in whole or keep what is in force. One that is to be
+//! confirmed goes back to the last confirmed one unless somebody says in time that it may stay.
 //!
-//! Owns the one thread on which reloads happen, one at a time, and the report of how each went. Refuses to know who asks
+//! Owns the one thread on which this happens, one thing at a time, and the report of how each went. Refuses to know who asks
 //! (a signal, the admin socket) and who is told (metrics, logs): they come in as [`Effects`] and waiting ends.
 
-mod changes;
+mod guard;
+mod once;
+mod report;
+mod restart;
+mod worker;
 
 use std::{
     io,
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
-use serde_json::json;
 use tokio::sync::oneshot;
-use tracing::{error, info, warn};
 
-pub use self::changes::changes;
-use self::changes::{keep_running, restart_required};
+pub use self::report::{Cause, Confirmation, Outcome, Report, Return, Unconfirmed};
+use self::worker::Worker;
 use crate::{
-    config::{self, settings::Protocol, show},
-    policy::{
-        fault::{Fault, Severity},
-        rule::Timestamp,
-    },
+    policy::{fault::Fault, rule::Timestamp},
     snapshot::{Current, Snapshot},
+    telemetry::client_networks::ClientNetworks,
 };
 
 /// What a reload does besides swapping.
 pub trait Effects: Send {
     /// Puts in force what lives outside the snapshot (the log's target). Called before the swap; a fault keeps everything
-    /// as it is.
+    /// as it is, unless a confirmed load comes back: that happens whatever is wrong.
     ///
     /// # Errors
     /// What cannot be put in force.
@@ -40,65 +39,16 @@ pub trait Effects: Send {
 
     /// How it went: for metrics and the service manager.
     fn reported(&mut self, report: &Report);
-}
 
-/// How a reload went.
-#[derive(Debug, Clone)]
-pub struct Report {
-    /// Whether the new configuration is in force.
-    pub result: Outcome,
-    /// The generation in force, new or old.
-    pub generation: u64,
-    /// When it ended.
-    pub at: Timestamp,
-    /// What is different now, in words; empty after a failure.
-    pub changed: Vec<String>,
-    /// Keys whose new values wait for a restart.
-    pub restart_required: Vec<&'static str>,
-    /// Everything that is wrong, or only warned of.
-    pub faults: Vec<Fault>,
-}
+    /// The last confirmed load is in force again.
+    fn returned(&mut self, _returned: &Return) {}
 
-/// Whether a reload took.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// The new snapshot is in force.
-    Loaded,
-    /// The old one stays.
-    Kept,
-}
+    /// Whether a load in force waits for its confirmation from now on.
+    fn waits_for_confirmation(&mut self, _waits: bool) {}
 
-impl Report {
-    /// For the admin socket: one line.
-    pub fn json(&self) -> serde_json::Value {
-        json!({
-            "result": match self.result {
-                Outcome::Loaded => "loaded",
-                Outcome::Kept => "kept",
-            },
-            "generation": self.generation,
-            "changed": self.changed,
-            "restart_required": self.restart_required,
-            "faults": self.faults.iter().map(show::json).collect::<Vec<_>>(),
-            "shown": show::text(&self.faults, show::Colour::Off),
-        })
-    }
-
-    fn log(&self) {
-        for fault in &self.faults {
-            let place = fault.place.as_ref().map(ToString::to_string).unwrap_or_default();
-            let help = fault.help.join("; ");
-            match fault.severity {
-                Severity::Error => error!(place, expected = fault.label, help, "{}", fault.message),
-                Severity::Warning => warn!(place, expected = fault.label, help, "{}", fault.message),
-            }
-        }
-        let (generation, changed) = (self.generation, self.changed.join("; "));
-        let restart_required = self.restart_required.join(", ");
-        match self.result {
-            Outcome::Loaded => info!(generation, changed, restart_required, "configuration reloaded"),
-            Outcome::Kept => error!(generation, "configuration not reloaded, the old one stays in force"),
-        }
+    /// Which client networks come, for the guard.
+    fn networks(&self) -> Option<Arc<ClientNetworks>> {
+        None
     }
 }
 
@@ -110,14 +60,32 @@ pub struct Reloader(Arc<Shared>);
 struct Shared {
     wanted: Mutex<Wanted>,
     wake: Condvar,
+    standing: Mutex<Standing>,
 }
 
 /// What has been asked for since the last reload began.
 #[derive(Debug, Default)]
 struct Wanted {
-    reload: bool,
+    reload: Option<Ask>,
     waiting: Vec<oneshot::Sender<Arc<Report>>>,
+    confirming: Vec<oneshot::Sender<Confirmation>>,
     stop: bool,
+}
+
+/// How a reload is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Ask {
+    /// Within which time somebody confirms it.
+    confirm: Option<Duration>,
+}
+
+/// What is known of confirmations.
+#[derive(Debug, Clone, Default)]
+struct Standing {
+    /// What waits for one, and until when.
+    waits: Option<(Unconfirmed, Instant)>,
+    /// The last return.
+    returned: Option<Return>,
 }
 
 /// More than this many wait for one reload only when the admin socket is abused; those are told nothing.
@@ -130,12 +98,7 @@ impl Reloader {
     /// The thread cannot be started.
     pub fn start(path: PathBuf, current: Current, effects: impl Effects + 'static) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
-        let worker = Worker {
-            path,
-            current,
-            effects: Box::new(effects),
-            shared: Arc::clone(&shared),
-        };
+        let worker = Worker::new(path, current, Box::new(effects), Arc::clone(&shared));
         thread::Builder::new()
             .name("reload".to_owned())
             .spawn(move || worker.run())?;
@@ -144,22 +107,48 @@ impl Reloader {
 
     /// Asks for a reload and does not wait. However often it is called while one is under way, one more follows.
     pub fn request(&self) {
-        self.0.wanted().reload = true;
+        self.0.wanted().want(None);
         self.0.wake.notify_one();
     }
 
-    /// Asks for a reload that begins after this call, and gets its report. The channel closes unanswered when the process
-    /// ends first.
-    pub fn report(&self) -> oneshot::Receiver<Arc<Report>> {
+    /// Asks for a reload that begins after this call, and gets its report. With `confirm` it goes back after this time, unless
+    /// [`Reloader::confirm`] is called before. The channel closes unanswered when the process ends first.
+    pub fn report(&self, confirm: Option<Duration>) -> oneshot::Receiver<Arc<Report>> {
         let (tell, told) = oneshot::channel();
         let mut wanted = self.0.wanted();
-        wanted.reload = true;
+        wanted.want(confirm);
         if wanted.waiting.len() < MAX_WAITING {
             wanted.waiting.push(tell);
         }
         drop(wanted);
         self.0.wake.notify_one();
         told
+    }
+
+    /// Confirms what is in force, after the reload under way.
+    pub fn confirm(&self) -> oneshot::Receiver<Confirmation> {
+        let (tell, told) = oneshot::channel();
+        let mut wanted = self.0.wanted();
+        if wanted.confirming.len() < MAX_WAITING {
+            wanted.confirming.push(tell);
+        }
+        drop(wanted);
+        self.0.wake.notify_one();
+        told
+    }
+
+    /// What waits for a confirmation.
+    pub fn unconfirmed(&self) -> Option<Unconfirmed> {
+        let standing = self.0.standing();
+        standing.waits.map(|(unconfirmed, until)| Unconfirmed {
+            left: until.saturating_duration_since(Instant::now()),
+            ..unconfirmed
+        })
+    }
+
+    /// The last return to a confirmed load.
+    pub fn last_return(&self) -> Option<Return> {
+        self.0.standing().returned.clone()
     }
 
     /// Ends the thread after the reload under way.
@@ -169,151 +158,23 @@ impl Reloader {
     }
 }
 
+impl Wanted {
+    /// Several who ask get one reload: to be confirmed if any of them wants that, within the shortest time.
+    fn want(&mut self, confirm: Option<Duration>) {
+        let before = self.reload.and_then(|ask| ask.confirm);
+        let shortest = before.into_iter().chain(confirm).min();
+        self.reload = Some(Ask { confirm: shortest });
+    }
+}
+
 impl Shared {
     fn wanted(&self) -> MutexGuard<'_, Wanted> {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until somebody asks, and meanwhile frees what nobody uses any more. `None`: it is over.
-    fn next(&self, retired: &mut Retired) -> Option<Vec<oneshot::Sender<Arc<Report>>>> {
-        let mut wanted = self.wanted();
-        loop {
-            if wanted.stop {
-                return None;
-            }
-            if wanted.reload {
-                wanted.reload = false;
-                return Some(std::mem::take(&mut wanted.waiting));
-            }
-            if retired.0.is_empty() {
-                wanted = self.wake.wait(wanted).unwrap_or_else(PoisonError::into_inner);
-            } else {
-                let waited = self.wake.wait_timeout(wanted, RETIRED_LOOK);
-                drop(waited.unwrap_or_else(PoisonError::into_inner));
-                retired.free();
-                wanted = self.wanted();
-            }
-        }
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// How often retired snapshots are looked at.
-const RETIRED_LOOK: Duration = Duration::from_secs(1);
-
-/// Snapshots that are no longer in force. Held here so that none is freed by a worker in the middle of a request: with
-/// large lists that takes long.
-#[derive(Debug, Default)]
-struct Retired(Vec<Arc<Snapshot>>);
-
-impl Retired {
-    /// Frees those that nobody else holds; who does not hold one now never will again.
-    fn free(&mut self) {
-        self.0.retain(|snapshot| Arc::strong_count(snapshot) > 1);
-    }
-}
-
-struct Worker {
-    path: PathBuf,
-    current: Current,
-    effects: Box<dyn Effects>,
-    shared: Arc<Shared>,
-}
-
-impl Worker {
-    fn run(mut self) {
-        let mut retired = Retired::default();
-        while let Some(waiting) = self.shared.next(&mut retired) {
-            let running = self.current.load();
-            let report = Arc::new(self.reload());
-            if report.result == Outcome::Loaded {
-                retired.0.push(running);
-            }
-            report.log();
-            self.effects.reported(&report);
-            for waiting in waiting {
-                // Who went away meanwhile need not be told.
-                let _ = waiting.send(Arc::clone(&report));
-            }
-        }
-    }
-}
-
-impl Worker {
-    /// Reloads once. A panic in it is a fault of ours, and no reason that the next reload should not work.
-    fn reload(&mut self) -> Report {
-        // What a panic leaves half done is dropped with it; the swap is the last thing that can happen.
-        let reloaded = catch_unwind(AssertUnwindSafe(|| {
-            reload(&self.path, &self.current, &mut *self.effects)
-        }));
-        reloaded.unwrap_or_else(|_| {
-            let fault = Fault::without_place("internal error: the reload panicked")
-                .help("standard error has the panic's message; please report it with the files that caused it");
-            Report {
-                result: Outcome::Kept,
-                generation: self.current.load().generation,
-                at: now(),
-                changed: Vec::new(),
-                restart_required: Vec::new(),
-                faults: vec![fault],
-            }
-        })
-    }
-}
-
-/// Reloads once, on this thread.
-pub fn reload(path: &Path, current: &Current, effects: &mut dyn Effects) -> Report {
-    let running = current.load();
-    let at = now();
-    let kept = |faults| Report {
-        result: Outcome::Kept,
-        generation: running.generation,
-        at,
-        changed: Vec::new(),
-        restart_required: Vec::new(),
-        faults,
-    };
-    let (mut snapshot, mut faults) = match config::load(path, at, Some(&running)) {
-        Ok(loaded) => loaded,
-        Err(faults) => return kept(faults),
-    };
-    let restart_required = restart_required(&running.settings, &snapshot.settings);
-    keep_running(&running.settings, &mut snapshot.settings);
-    if let Some(fault) = certificate_missing(&snapshot) {
-        faults.push(fault);
-        return kept(faults);
-    }
-    if let Err(fault) = effects.prepare(&snapshot) {
-        faults.push(fault);
-        return kept(faults);
-    }
-    let changed = changes(&running, &snapshot);
-    let generation = snapshot.generation;
-    current.swap(snapshot);
-    Report {
-        result: Outcome::Loaded,
-        generation,
-        at,
-        changed,
-        restart_required,
-        faults,
-    }
-}
-
-/// The new file may have no TLS listener, and so no certificate; the one that runs until the restart needs one all the same.
-fn certificate_missing(snapshot: &Snapshot) -> Option<Fault> {
-    let listeners = &snapshot.settings.listeners;
-    let tls = listeners.iter().find(|listener| match listener.protocol {
-        Protocol::Tls { .. } => true,
-        Protocol::Plain | Protocol::Redirect { .. } => false,
-    })?;
-    snapshot.certificates.is_empty().then(|| {
-        Fault::without_place(format!(
-            "the TLS listener {} would be left without any certificate",
-            tls.address
-        ))
-        .expected("it runs until the restart that `listen` needs")
-        .help("keep a site's certificate until then, or restart")
-    })
 }
 
 /// The clock, as rules know it.

@@ -1,6 +1,7 @@
 use std::{fs, sync::mpsc};
 
 use super::*;
+use crate::config;
 
 const CONFIG: &str = r#"
 rules = ["rules/*.toml"]
@@ -52,7 +53,12 @@ impl Folder {
     }
 
     fn reload(&self) -> Report {
-        reload(&self.path(), &self.current, &mut Nothing)
+        once::reload(
+            &self.path(),
+            &self.current,
+            self.current.load().generation,
+            &mut Nothing,
+        )
     }
 }
 
@@ -163,7 +169,7 @@ fn an_effect_that_fails_keeps_what_is_in_force() {
         fn reported(&mut self, _: &Report) {}
     }
     let folder = Folder::new();
-    let report = reload(&folder.path(), &folder.current, &mut Failing);
+    let report = once::reload(&folder.path(), &folder.current, 1, &mut Failing);
     assert_eq!((report.result, report.generation), (Outcome::Kept, 1));
     assert_eq!(folder.current.load().generation, 1);
 }
@@ -180,10 +186,10 @@ fn a_panic_keeps_what_is_in_force_and_the_next_reload_works() {
     }
     let folder = Folder::new();
     let reloader = Reloader::start(folder.path(), folder.current.clone(), PanicsOnce(false)).expect("it starts");
-    let first = reloader.report().blocking_recv().expect("a report");
+    let first = reloader.report(None).blocking_recv().expect("a report");
     assert_eq!((first.result, first.generation), (Outcome::Kept, 1));
     assert_eq!(first.faults[0].message, "internal error: the reload panicked");
-    let second = reloader.report().blocking_recv().expect("a report");
+    let second = reloader.report(None).blocking_recv().expect("a report");
     assert_eq!((second.result, second.generation), (Outcome::Loaded, 2));
     reloader.stop();
 }
@@ -211,9 +217,9 @@ fn requests_during_a_reload_start_exactly_one_more() {
     let (go, goes) = mpsc::channel();
     let gate = Gate { began, go: goes };
     let reloader = Reloader::start(folder.path(), folder.current.clone(), gate).expect("it starts");
-    let first = reloader.report();
+    let first = reloader.report(None);
     begins.recv().expect("the first begins");
-    let (second, third) = (reloader.report(), reloader.report());
+    let (second, third) = (reloader.report(None), reloader.report(None));
     reloader.request();
     go.send(()).expect("sent");
     assert_eq!(first.blocking_recv().expect("a report").generation, 2);

@@ -4,6 +4,7 @@
 //! it is a buffer with half a line, so nothing of the request has to be kept for it.
 
 mod json;
+pub mod read;
 mod text;
 
 use std::{
@@ -17,6 +18,7 @@ use super::{
     OnWorker, WorkerTelemetry,
     line::Line,
     metrics::{LocalMeters, RequestDecision},
+    redact::Redaction,
 };
 use crate::{
     config::settings::{LogFormat, TlsVersion},
@@ -113,6 +115,15 @@ impl<'a> Judgement<'a> {
             },
             Self::Rejected { .. } => RequestDecision::Reject,
             Self::Answered => RequestDecision::Answer,
+        }
+    }
+
+    /// Whether the gateway refuses; `None` where nobody was judged.
+    fn is_refusal(&self) -> Option<bool> {
+        match self.decision() {
+            RequestDecision::Allow => Some(false),
+            RequestDecision::Block | RequestDecision::Reject => Some(true),
+            RequestDecision::Answer => None,
         }
     }
 
@@ -214,10 +225,15 @@ pub(super) fn begin(telemetry: &WorkerTelemetry, record: &RequestRecord<'_>) -> 
         stamps,
         spares,
         metrics,
+        networks,
         log,
+        ..
     } = &*telemetry.0;
     let worker = *worker;
     metrics.judged(worker, &record.judgement, record.meters.map(|meters| &***meters));
+    if let (Some(client), Some(refused)) = (record.client, record.judgement.is_refusal()) {
+        networks.note(worker, client.ip.addr(), refused);
+    }
     let style = log.style();
     let mut gaps = text::Gaps::default();
     let line = style.on.then(|| {
@@ -243,6 +259,11 @@ pub(super) fn begin(telemetry: &WorkerTelemetry, record: &RequestRecord<'_>) -> 
         line,
         finished: false,
     }
+}
+
+/// What is known of a request once it was judged, as JSON without its end.
+pub(super) fn write_request(line: &mut Line<'_>, redaction: &Redaction, stamp: &Stamp, record: &RequestRecord<'_>) {
+    json::begin(line, redaction, std::str::from_utf8(stamp).unwrap_or_default(), record);
 }
 
 impl Pending {
@@ -307,10 +328,10 @@ fn tls_version(version: TlsVersion) -> &'static str {
 pub(super) struct Stamps(Cell<Option<(u64, Stamp)>>);
 
 /// RFC 3339, UTC, with milliseconds.
-type Stamp = [u8; "2026-01-01T00:00:00.000Z".len()];
+pub(super) type Stamp = [u8; "2026-01-01T00:00:00.000Z".len()];
 
 impl Stamps {
-    fn of(&self, time: SystemTime) -> Stamp {
+    pub(super) fn of(&self, time: SystemTime) -> Stamp {
         let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let second = since.as_secs();
         let known = self.0.get().filter(|(known, _)| *known == second);

@@ -130,6 +130,25 @@ impl<'b> Line<'b> {
         self.buffer.extend_from_slice(close.as_bytes());
     }
 
+    /// Values that a client may have sent, each in parts. None is left out.
+    pub(super) fn texts<'v, const N: usize>(&mut self, key: Key, values: impl Iterator<Item = [&'v [u8]; N]>) {
+        let mut before = "[";
+        for value in values {
+            match before {
+                "[" => {
+                    self.key(key);
+                    self.put(format_args!("["));
+                }
+                between => self.put(format_args!("{between}")),
+            }
+            self.quoted(&value);
+            before = ",";
+        }
+        if before != "[" {
+            self.put(format_args!("]"));
+        }
+    }
+
     /// How long the line is so far: a place for [`Line::insert`].
     pub(super) fn len(&self) -> usize {
         self.buffer.len()

@@ -4,27 +4,44 @@
 //! queue drops the line and counts it. Secrets never come here: of a request's headers only two are read.
 
 pub mod access;
+pub mod client_networks;
+pub mod events;
 mod line;
 pub mod logging;
 pub mod messages;
 pub mod metrics;
-mod redact;
+pub(crate) mod redact;
 pub mod writer;
 
 use std::{io, rc::Rc, sync::Arc, time::Duration};
 
 use self::{
     access::{Pending, RequestRecord, Stamps},
+    client_networks::ClientNetworks,
+    events::Events,
     metrics::{Metrics, WorkerIndex},
     writer::{AccessLog, SpareBuffers},
 };
 use crate::config::settings::LogSettings;
 
-/// Metrics and access log of the whole process.
+/// A request's target as it may be shown: without the values of `[log] redact_query`.
+pub fn shown_target(target: &str, settings: &LogSettings) -> String {
+    let redaction = redact::Redaction::new(&settings.redact_query);
+    String::from_utf8_lossy(&redaction.target(target.as_bytes())).into_owned()
+}
+
+/// A `Referer` as it may be shown.
+pub fn shown_referer(referer: &[u8]) -> String {
+    String::from_utf8_lossy(&redact::referer(referer)).into_owned()
+}
+
+/// Metrics, access log and events of the whole process.
 #[derive(Debug, Clone)]
 pub struct Telemetry {
     metrics: Arc<Metrics>,
+    networks: Arc<ClientNetworks>,
     log: Arc<AccessLog>,
+    events: Arc<Events>,
 }
 
 impl Telemetry {
@@ -37,7 +54,9 @@ impl Telemetry {
         let log = AccessLog::start(settings, workers, Arc::clone(&metrics))?;
         Ok(Self {
             metrics,
+            networks: ClientNetworks::new(workers),
             log: Arc::new(log),
+            events: Arc::new(Events::new(workers, settings.events)),
         })
     }
 
@@ -48,7 +67,9 @@ impl Telemetry {
             stamps: Stamps::default(),
             spares: SpareBuffers::default(),
             metrics: Arc::clone(&self.metrics),
+            networks: Arc::clone(&self.networks),
             log: Arc::clone(&self.log),
+            events: Arc::clone(&self.events),
         }))
     }
 
@@ -57,12 +78,24 @@ impl Telemetry {
         &self.metrics
     }
 
-    /// Takes format, redaction and target from a new load of the configuration.
+    /// What is remembered of recent requests.
+    pub fn events(&self) -> &Arc<Events> {
+        &self.events
+    }
+
+    /// The client networks that come, while somebody wants to know.
+    pub fn networks(&self) -> &Arc<ClientNetworks> {
+        &self.networks
+    }
+
+    /// Takes format, redaction, target and the number of events from a new load of the configuration.
     ///
     /// # Errors
     /// The log file cannot be opened; the old target then stays.
     pub fn apply(&self, settings: &LogSettings) -> io::Result<()> {
-        self.log.apply(settings)
+        self.log.apply(settings)?;
+        self.events.resize(settings.events);
+        Ok(())
     }
 
     /// Opens the log file again, after it was moved away (USR1).
@@ -88,13 +121,19 @@ struct OnWorker {
     stamps: Stamps,
     spares: SpareBuffers,
     metrics: Arc<Metrics>,
+    networks: Arc<ClientNetworks>,
     log: Arc<AccessLog>,
+    events: Arc<Events>,
 }
 
 impl WorkerTelemetry {
-    /// Counts a judged request and begins its access record. The record is written by [`Pending::finish`]; a record that
-    /// is dropped before is written as one whose client went away.
+    /// Counts a judged request, remembers it if a rule had something to say, and begins its access record. The record is
+    /// written by [`Pending::finish`]; one that is dropped before is written as one whose client went away.
     pub fn begin(&self, record: &RequestRecord<'_>) -> Pending {
+        let OnWorker { index, stamps, log, .. } = &*self.0;
+        self.0
+            .events
+            .remember(*index, || log.style(), || stamps.of(record.received), record);
         access::begin(self, record)
     }
 
@@ -107,4 +146,10 @@ impl WorkerTelemetry {
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.0.metrics
     }
+}
+
+/// A request target, or a URL, as it is logged: without the values of listed query parameters.
+pub fn redacted_target(settings: &LogSettings, target: &str) -> String {
+    let redacted = redact::Redaction::new(&settings.redact_query);
+    String::from_utf8_lossy(&redacted.target(target.as_bytes())).into_owned()
 }

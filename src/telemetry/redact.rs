@@ -9,7 +9,7 @@ const REDACTED: &[u8] = b"REDACTED";
 
 /// The query parameters whose values are never logged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Redaction {
+pub(crate) struct Redaction {
     /// In lower case.
     names: Vec<String>,
     /// A bit for each length that one of them has, modulo 64.
@@ -17,7 +17,7 @@ pub(super) struct Redaction {
 }
 
 impl Redaction {
-    pub(super) fn new(names: &[String]) -> Self {
+    pub(crate) fn new(names: &[String]) -> Self {
         Self {
             names: names.iter().map(|name| name.to_ascii_lowercase()).collect(),
             lengths: names.iter().fold(0, |bits, name| bits | 1 << (name.len() % 64)),
@@ -25,7 +25,7 @@ impl Redaction {
     }
 
     /// The query without the values of listed parameters.
-    pub(super) fn query<'q>(&self, query: &'q [u8]) -> Cow<'q, [u8]> {
+    pub(crate) fn query<'q>(&self, query: &'q [u8]) -> Cow<'q, [u8]> {
         let mut redacted: Option<Vec<u8>> = None;
         let mut done = 0;
         for (start, pair) in pairs(query) {
@@ -54,7 +54,7 @@ impl Redaction {
 
     /// A path without the values of listed parameters: those after `;`, and those of what an origin that decodes once more
     /// takes for a query.
-    pub(super) fn path<'p>(&self, path: &'p [u8]) -> Cow<'p, [u8]> {
+    pub(crate) fn path<'p>(&self, path: &'p [u8]) -> Cow<'p, [u8]> {
         // Most paths have none of these.
         if !path.iter().any(|byte| matches!(byte, b';' | b'?' | b'&' | b'%')) {
             return Cow::Borrowed(path);
@@ -89,7 +89,7 @@ impl Redaction {
     }
 
     /// A request target as sent: path and query redacted, no user and password, no fragment.
-    pub(super) fn target<'t>(&self, target: &'t [u8]) -> Cow<'t, [u8]> {
+    pub(crate) fn target<'t>(&self, target: &'t [u8]) -> Cow<'t, [u8]> {
         let target = match without_user(before(target, b"#")) {
             Cow::Borrowed(target) => target,
             Cow::Owned(target) => return Cow::Owned(self.target(&target).into_owned()),
@@ -167,7 +167,7 @@ fn pairs(query: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
 }
 
 /// A Referer without query, fragment, user and password: where people came from, not what they typed there.
-pub(super) fn referer(referer: &[u8]) -> Cow<'_, [u8]> {
+pub(crate) fn referer(referer: &[u8]) -> Cow<'_, [u8]> {
     without_user(before(referer, b"?#"))
 }
 

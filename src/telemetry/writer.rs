@@ -155,12 +155,10 @@ impl AccessLog {
             batch: Vec::new(),
             reported: None,
         };
-        thread::Builder::new()
-            .name("access-log".to_owned())
-            .spawn(move || {
-                yield_to_workers();
-                writer.run();
-            })?;
+        thread::Builder::new().name("access-log".to_owned()).spawn(move || {
+            yield_to_workers();
+            writer.run();
+        })?;
         Ok(Self { shared })
     }
 

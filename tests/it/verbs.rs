@@ -8,8 +8,6 @@ const CONFIG: &str = r#"
 rules = ["rules.toml"]
 [[listen]]
 address = "127.0.0.1:8080"
-[client_ip]
-trusted_proxies = ["10.0.0.0/8"]
 [upstream.app]
 servers = ["builtin:demo"]
 [[site]]
@@ -100,55 +98,9 @@ scanners: block   (user_agent, rules.toml:13:1)
 }
 
 #[test]
-fn explain_tells_the_deciding_rule_and_every_other() {
-    let told = json(&["explain", "https://example.com/xmlrpc.php"]);
-    assert_eq!(told["decision"]["verdict"], "block");
-    assert_eq!(told["decision"]["rule"], "xmlrpc");
-    let told = text(&["explain", "https://example.com/xmlrpc.php"]);
-    assert!(told.contains("=> xmlrpc (block): matched   rules.toml:8:1"), "{told}");
-    assert!(told.contains("office (allow): not matched"), "{told}");
-    assert!(told.contains("scanners (block): not reached"), "{told}");
-    assert!(told.ends_with("blocked by xmlrpc: rule\n"), "{told}");
-}
-
-#[test]
-fn explain_derives_the_client_as_a_live_request_would() {
-    let from = |peer: &str| {
-        let header = "X-Forwarded-For: 192.0.2.9, 203.0.113.7";
-        json(&["explain", "https://example.com/", "--peer", peer, "-H", header])
-    };
-    let trusted = from("10.0.0.1");
-    assert_eq!(
-        (&trusted["client"]["ip"], &trusted["decision"]["rule"]),
-        (&"203.0.113.7".into(), &"office".into())
-    );
-    assert_eq!(from("192.0.2.1")["client"]["ip"], "192.0.2.1");
-    assert_eq!(
-        json(&["explain", "https://example.com/", "--ip", "203.0.113.1"])["decision"]["rule"],
-        "office"
-    );
-}
-
-#[test]
-fn explain_takes_a_curl_line() {
-    let told = json(&["explain", "--", "curl", "-kA", "sqlmap/1.8", "https://example.com/"]);
-    assert_eq!(told["decision"]["rule"], "scanners");
-}
-
-#[test]
-fn explain_says_what_is_refused_before_any_rule() {
-    let refused = |url: &str| json(&["explain", url])["refused_before_rules"]["reason"].clone();
-    assert_eq!(refused("https://example.com/a%2fb"), "malformed");
-    assert_eq!(refused("https://other.example/"), "unknown_host");
-}
-
-#[test]
 fn a_question_that_cannot_be_asked_is_exit_code_2() {
     for arguments in [
-        &["explain"][..],
-        &["explain", "ftp://example.com/"],
-        &["explain", "/", "--country", "Germany"],
-        &["-c", "absent.toml", "rules"],
+        &["-c", "absent.toml", "rules"][..],
         &["reload"],
         &["reload", "--socket", "no-such.sock"],
     ] {
@@ -196,13 +148,6 @@ fn a_reload_whose_admin_table_does_not_load_is_a_no_that_says_why() {
     );
     assert_eq!(absent.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&absent.stderr).contains("`--socket OLD`"));
-}
-
-#[test]
-fn explain_takes_only_countries_that_there_are() {
-    let output = portcullis(&["explain", "/", "--country", "UK"]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("the United Kingdom is \"GB\""));
 }
 
 #[test]

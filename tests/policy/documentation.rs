@@ -20,9 +20,19 @@ use portcullis::{
         policy::{ListFiles, Policy, PolicyEnvironment},
         site::{DefaultVerdict, HostPattern, SiteFacts},
     },
+    promises,
 };
 
-const RULE_TABLES: [&str; 7] = ["ip_access", "geo", "rule", "lockdown", "user_agent", "hotlink", "list"];
+const RULE_TABLES: [&str; 8] = [
+    "ip_access",
+    "geo",
+    "rule",
+    "lockdown",
+    "user_agent",
+    "hotlink",
+    "list",
+    "test",
+];
 /// The lists that examples name without showing them.
 const LISTS: [(&str, &str, &str); 5] = [
     ("office", "ip", "\"203.0.113.7\""),
@@ -144,6 +154,21 @@ fn faults_of_rules(example: &Example) -> Vec<String> {
     told(&faults.into_sorted())
 }
 
+/// What the tests beside documented rules come to.
+fn faults_of_tests(example: &Example) -> Vec<String> {
+    const CONFIG: &str = "rules = [\"rules.toml\"]\n[[listen]]\naddress = \"127.0.0.1:8080\"\n\
+        [upstream.app]\nservers = [\"http://127.0.0.1:3000\"]\n[[site]]\nhosts = [\"example.com\"]\nupstream = \"app\"\n";
+    let folder = tempfile::tempdir().expect("a directory");
+    let rules = format!("{}\n{}", example.text, example.missing_lists());
+    fs::write(folder.path().join("portcullis.toml"), CONFIG).expect("a written file");
+    fs::write(folder.path().join("rules.toml"), rules).expect("a written file");
+    let loaded = config::load(&folder.path().join("portcullis.toml"), crate::support::NOW, None);
+    match loaded.and_then(promises::held) {
+        Ok((_, warnings)) => told(&warnings),
+        Err(faults) => told(&faults),
+    }
+}
+
 fn faults_of_configuration(example: &Example) -> Vec<String> {
     let folder = tempfile::tempdir().expect("a directory");
     let write = |name: &str, text: &[u8]| {
@@ -236,7 +261,9 @@ fn every_example_loads_without_a_fault_or_a_warning() {
     let examples = examples();
     let mut wrong = Vec::new();
     for example in &examples {
-        let faults = if example.is_of_rules() {
+        let faults = if example.is_of_rules() && example.has("test") {
+            faults_of_tests(example)
+        } else if example.is_of_rules() {
             faults_of_rules(example)
         } else {
             faults_of_configuration(example)

@@ -1,11 +1,15 @@
 //! What must hold of every policy and every request, tried on random ones.
 
+use std::net::IpAddr;
+
 use proptest::prelude::*;
 
 use portcullis::policy::{
     decision::{Decision, Reason, Verdict},
     fault::{Faults, Source},
-    lang::GeoKnown,
+    explain::{Places, Telling},
+    facts::{Continent, Country, GeoFacts, RequestFacts},
+    lang::{GeoKnown, Unknown, UnknownHeaders},
     phases::Scratch,
     policy::{Policy, PolicyEnvironment},
     rule::{Action, Mode},
@@ -137,6 +141,19 @@ fn policy_of_files(files: &[(&str, String)]) -> Policy {
     policy.unwrap_or_else(|| panic!("{:?}", faults.into_sorted()))
 }
 
+/// No address is anywhere.
+struct Nowhere;
+
+impl Places for Nowhere {
+    fn of(&self, _address: IpAddr) -> GeoFacts {
+        GeoFacts::UNKNOWN
+    }
+
+    fn continent(&self, _country: Country) -> Continent {
+        Continent::UNKNOWN
+    }
+}
+
 /// The verdict, deciding rule and cause.
 fn told(decision: &Decision<'_>) -> (bool, Option<Reason>, Option<String>) {
     match &decision.verdict {
@@ -169,6 +186,32 @@ proptest! {
         let facts = request.facts();
         let compiled = told(&policy.decide(&facts, &mut Scratch::new()));
         prop_assert_eq!(told(&policy.interpret(&facts, &mut Scratch::new())), compiled);
+    }
+
+    #[test]
+    fn what_is_told_of_a_request_that_is_not_wholly_known_holds_whatever_the_rest_is(
+        rules in rules(), request in request(), agents in prop::collection::vec(prop::sample::select(AGENTS.to_vec()), 4),
+    ) {
+        let policy = policy(&rules);
+        let unknown = Unknown { facts: &[], headers: UnknownHeaders::Only(&["user-agent"]) };
+        let telling = Telling { unknown: &unknown, secret: Unknown::NOTHING };
+        let explained = policy.explain_what_is_known(&request.facts(), telling);
+        for agent in agents {
+            let facts = request.facts();
+            let mut headers = facts.headers.clone();
+            headers.insert("user-agent", agent.parse().expect("a value"));
+            let mut scratch = Scratch::new();
+            let (allowed, _, rule) = told(&policy.decide(&RequestFacts { headers: &headers, ..facts }, &mut scratch));
+            let verdict = if allowed { "allow" } else { "block" };
+            match explained.verdict.verdict {
+                "undecided" => prop_assert!(explained.possible.iter().any(|one| one.verdict == verdict && one.rule == rule)),
+                decided => {
+                    prop_assert_eq!(decided, verdict);
+                    let sure = explained.possible.is_empty();
+                    prop_assert!(!sure || explained.verdict.rule == rule);
+                }
+            }
+        }
     }
 
     #[test]
@@ -308,5 +351,20 @@ proptest! {
         policy.decide(&first, &mut scratch);
         let reused = told(&policy.decide(&second, &mut scratch));
         prop_assert_eq!(reused, told(&policy.decide(&second, &mut Scratch::new())));
+    }
+}
+
+proptest! {
+    // Each case judges hundreds of requests.
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_would_turn_a_verdict_turns_it(rules in rules(), request in request()) {
+        let policy = policy(&rules);
+        let facts = request.facts();
+        for turn in policy.turning(&facts, Unknown::NOTHING, &Nowhere) {
+            prop_assert_ne!(turn.verdict.verdict, policy.explain(&facts).verdict.verdict);
+            prop_assert!((1..=2).contains(&turn.changes.len()));
+        }
     }
 }

@@ -9,3 +9,4 @@ mod invariants;
 mod lint;
 mod shipped;
 mod support;
+mod turning;

@@ -119,9 +119,12 @@ pub fn nth(n: usize) -> Blocks {
 
 /// This many rules and one over a list of addresses, as a rule file.
 pub fn toml(count: usize) -> String {
-    let mut text: String = (0..count).map(|n| nth(n).toml(n)).collect();
-    text += &listed_toml();
-    text
+    toml_of(0..count) + &listed_toml()
+}
+
+/// The rules with these numbers, as a rule file.
+pub fn toml_of(numbers: impl Iterator<Item = usize>) -> String {
+    numbers.map(|n| nth(n).toml(n)).collect()
 }
 
 /// The rule over the list alone.

@@ -83,6 +83,8 @@ pub enum Fact {
     Method,
     /// The host.
     Host,
+    /// The port that the host is sent with. Not known where the host is not.
+    Port,
     /// The path, under the reading that is judged.
     Path,
     /// The query.
@@ -93,6 +95,10 @@ pub enum Fact {
     Header(&'static str),
     /// All headers, or the one that a key names.
     Headers,
+    /// The names of the headers.
+    HeaderNames,
+    /// The host that the Referer leads to. Known where the header is; logs that leave out the rest may still say it.
+    RefererHost,
     /// The client's address.
     Client,
     /// The client's country.
@@ -307,7 +313,7 @@ pub static ALL: &[Field] = &[
         doc: "The names of the headers, in lower case; a name that occurs twice is there once.",
         example: r#"any(http.request.headers.names[*] eq "x-debug")"#,
         sort: Sort::Lower,
-        ..strings("http.request.headers.names", &[Fact::Headers], |input| {
+        ..strings("http.request.headers.names", &[Fact::HeaderNames], |input| {
             let names = input.facts.headers.keys();
             Datum::strings(names.map(|name| name.as_str().as_bytes()), input.arena)
         })
@@ -457,7 +463,7 @@ pub static ALL: &[Field] = &[
         doc: "The host that the Referer leads to, parsed as browsers do, in lower case; `\"\"` when there is none.",
         example: r#"portcullis.referer.host eq "partner.example""#,
         sort: Sort::Host,
-        ..string("portcullis.referer.host", &[Fact::Header("referer")], |input| {
+        ..string("portcullis.referer.host", &[Fact::RefererHost], |input| {
             input.referer_host().map_or(b"", str::as_bytes)
         })
     },
@@ -466,7 +472,7 @@ pub static ALL: &[Field] = &[
         example: r#"http.referer ne "" and not portcullis.referer.is_own"#,
         ..bool(
             "portcullis.referer.is_own",
-            &[Fact::Header("referer"), Fact::Host, Fact::Site],
+            &[Fact::RefererHost, Fact::Host, Fact::Site],
             |input| input.referer_is_own(),
         )
     },
@@ -494,7 +500,7 @@ pub static ALL: &[Field] = &[
         example: r#"raw.http.request.full_uri contains "%2e""#,
         ..string(
             "raw.http.request.full_uri",
-            &[Fact::Tls, Fact::Host, Fact::RawTarget],
+            &[Fact::Tls, Fact::Host, Fact::Port, Fact::RawTarget],
             |input| {
                 let facts = input.facts;
                 let (scheme, host, uri) = (input.scheme(), facts.host.authority(), facts.target.raw());

@@ -29,7 +29,7 @@ pub(super) mod request;
 mod sets;
 mod syntax;
 mod tokens;
-mod trace;
+pub(super) mod trace;
 mod transform;
 mod truth;
 pub mod types;
@@ -94,10 +94,9 @@ impl Expression {
         interpreter::holds(&self.root, input)
     }
 
-    /// How it comes to its outcome, for people to read.
-    pub fn trace(&self, facts: &RequestFacts<'_>, path: &str) -> Trace {
-        let arena = Bump::new();
-        trace::trace(&self.root, &Input::new(facts, path, &arena))
+    /// How it comes to its outcome, for people to read. Values that depend on what is `secret` are not shown.
+    pub fn trace(&self, input: &Input<'_>, secret: &Unknown<'_>) -> Trace {
+        trace::trace(&self.root, input, secret)
     }
 }
 

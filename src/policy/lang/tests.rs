@@ -149,10 +149,10 @@ fn every_expression_matches_the_requests_that_its_case_names() {
                     Ok(expression) => {
                         let path = facts.target.path();
                         if expression.matches(&facts, path) != expected {
-                            let trace = expression.trace(&facts, path);
+                            let trace = traced(&expression, &facts, path);
                             wrong.push(format!("{file}: {text}: expected {expected}: {trace:#?}"));
                         }
-                        if expression.trace(&facts, path).outcome != expected {
+                        if traced(&expression, &facts, path).outcome != Some(expected) {
                             wrong.push(format!("{file}: {text}: the trace disagrees"));
                         }
                         match Expression::compile(expression.as_str(), &environment) {
@@ -317,6 +317,46 @@ fn a_path_is_judged_under_the_reading_that_is_asked_about() {
     assert!(matches(r#"raw.http.request.uri.path eq "/a""#, "/admin"));
 }
 
+fn traced(expression: &Expression, facts: &RequestFacts<'_>, path: &str) -> Trace {
+    let arena = Bump::new();
+    expression.trace(&Input::new(facts, path, &arena), Unknown::NOTHING)
+}
+
+#[test]
+fn a_trace_tells_what_is_not_known_and_whether_that_decides() {
+    let lists = lists();
+    let request = Request::get("https://example.com/a");
+    let facts = request.facts();
+    let arena = Bump::new();
+    let unknown = Unknown {
+        facts: &[],
+        headers: UnknownHeaders::Only(&["x-role"]),
+    };
+    let input = Input {
+        unknown: &unknown,
+        ..Input::new(&facts, "/a", &arena)
+    };
+    let text = r#"ssl and http.request.headers["x-role"][0] eq "ops" and http.request.headers["x-other"][0] ne "1""#;
+    let traced = |text: &str| {
+        let expression = Expression::compile(text, &Environment::new(&lists)).expect("it compiles");
+        expression.trace(&input, Unknown::NOTHING)
+    };
+    // What was not sent is not unknown: the last part is false, whatever the role.
+    assert_eq!(traced(text).outcome, Some(false));
+    let trace = traced(r#"ssl and http.request.headers["x-role"][0] eq "ops""#);
+    assert_eq!(trace.outcome, None);
+    let parts: Vec<_> = trace
+        .parts
+        .iter()
+        .map(|part| (part.decides, part.unknown.as_deref()))
+        .collect();
+    assert_eq!(parts, [(false, None), (true, Some("the header x-role"))]);
+    assert_eq!(
+        traced(r#"any(http.request.headers.names[*] eq "host")"#).outcome,
+        Some(false)
+    );
+}
+
 #[test]
 fn a_trace_tells_what_each_part_saw() {
     let lists = lists();
@@ -324,30 +364,42 @@ fn a_trace_tells_what_each_part_saw() {
     let facts = request.facts();
     let text = r#"ip.src.country eq "FR" or not (ssl and http.request.uri.args["y"][0] eq "1")"#;
     let expression = Expression::compile(text, &Environment::new(&lists)).expect("it compiles");
-    let trace = expression.trace(&facts, "/a");
-    let leaf = |text: &str, outcome, saw: Option<&str>| Trace {
+    let trace = traced(&expression, &facts, "/a");
+    let part = |text: &str, outcome: bool, decides: bool| Trace {
         text: text.to_owned(),
-        outcome,
-        saw: saw.map(str::to_owned),
+        outcome: Some(outcome),
+        decides,
+        join: None,
+        about: None,
+        saw: None,
+        unknown: None,
+        list: None,
         parts: Vec::new(),
     };
+    let leaf = |text: &str, decides, about: &str, saw: &str| Trace {
+        about: Some(about.to_owned()),
+        saw: Some(saw.to_owned()),
+        ..part(text, false, decides)
+    };
+    let argument = r#"http.request.uri.args["y"][0]"#;
     let and = Trace {
-        text: r#"ssl and http.request.uri.args["y"][0] eq "1""#.to_owned(),
-        outcome: false,
-        saw: None,
+        join: Some("and"),
         parts: vec![
-            leaf("ssl", true, None),
-            leaf(r#"http.request.uri.args["y"][0] eq "1""#, false, Some("absent")),
+            part("ssl", true, false),
+            leaf(&format!("{argument} eq \"1\""), true, argument, "absent"),
         ],
+        ..part(&format!("ssl and {argument} eq \"1\""), false, true)
     };
     let not = Trace {
-        text: format!("not ({})", and.text),
-        outcome: true,
-        saw: None,
-        parts: vec![and],
+        join: Some("not"),
+        ..part(&format!("not ({})", and.text), true, true)
     };
-    let country = leaf(r#"ip.src.country eq "FR""#, false, Some("\"DE\""));
-    assert!(trace.outcome);
+    let not = Trace {
+        parts: vec![and],
+        ..not
+    };
+    let country = leaf(r#"ip.src.country eq "FR""#, false, "ip.src.country", "\"DE\"");
+    assert_eq!(trace.outcome, Some(true));
     assert_eq!(trace.text, text);
     assert_eq!(trace.parts, [country, not]);
 }
@@ -363,7 +415,7 @@ fn a_trace_never_shows_credentials() {
     let facts = request.facts();
     let saw = |text: &str| {
         let expression = Expression::compile(text, &Environment::new(&lists)).expect("it compiles");
-        format!("{:?}", expression.trace(&facts, "/"))
+        format!("{:?}", traced(&expression, &facts, "/"))
     };
     for text in [
         r#"http.cookie contains "x""#,

@@ -124,6 +124,10 @@ pub enum UnknownHeaders<'a> {
     None,
     /// All but these, by lower-case name.
     AllBut(&'a [&'a str]),
+    /// These, by lower-case name: they were sent, with values that nobody kept. What else is not there was not sent.
+    Only(&'a [&'a str]),
+    /// These, by lower-case name: whether they were sent is not known either. What else is not there was not sent.
+    These(&'a [&'a str]),
 }
 
 impl Unknown<'static> {
@@ -135,17 +139,32 @@ impl Unknown<'static> {
 }
 
 impl Unknown<'_> {
+    /// Whether everything is known.
+    pub fn is_nothing(&self) -> bool {
+        self.facts.is_empty() && self.headers == UnknownHeaders::None
+    }
+
     /// Whether the value depends on something that is not known.
     pub(in crate::policy) fn touches(&self, value: &Value) -> bool {
         match &value.base {
             Base::Literal(_) => false,
             Base::Call(call) => call.arguments.iter().any(|argument| self.touches(argument)),
             Base::Field(field) => {
-                let key = value.steps.iter().find_map(|step| match step {
-                    Step::Key(key) => Some(key.as_str()),
-                    Step::Index(_) | Step::Each => None,
-                });
+                let key = key(value);
                 field.reads.iter().any(|fact| self.holds(*fact, key))
+            }
+        }
+    }
+
+    /// What of the value is not known, in words: `the header x-foo`.
+    pub(super) fn missing(&self, value: &Value) -> Option<String> {
+        match &value.base {
+            Base::Literal(_) => None,
+            Base::Call(call) => call.arguments.iter().find_map(|argument| self.missing(argument)),
+            Base::Field(field) => {
+                let key = key(value);
+                let fact = field.reads.iter().find(|fact| self.holds(**fact, key))?;
+                Some(fact.in_words(key))
             }
         }
     }
@@ -154,15 +173,71 @@ impl Unknown<'_> {
         match (fact, key) {
             (Fact::Header(name), _) => self.hides(name),
             (Fact::Headers, Some(name)) => self.hides(name),
-            (Fact::Headers, None) => self.headers != UnknownHeaders::None,
+            (Fact::Headers, None) => match self.headers {
+                UnknownHeaders::None => self.facts.iter().any(|fact| matches!(fact, Fact::Header(_))),
+                UnknownHeaders::AllBut(_) | UnknownHeaders::Only(_) | UnknownHeaders::These(_) => true,
+            },
+            (Fact::HeaderNames, _) => matches!(self.headers, UnknownHeaders::AllBut(_) | UnknownHeaders::These(_)),
+            // A Referer whose query was taken out still tells its host.
+            (Fact::RefererHost, _) => match self.headers {
+                UnknownHeaders::AllBut(known) => !named(known, "referer"),
+                UnknownHeaders::These(unknown) => named(unknown, "referer"),
+                UnknownHeaders::None | UnknownHeaders::Only(_) => false,
+            },
+            (Fact::Port, _) => self.facts.contains(&Fact::Port) || self.facts.contains(&Fact::Host),
             (fact, _) => self.facts.contains(&fact),
         }
     }
 
     fn hides(&self, header: &str) -> bool {
-        match self.headers {
-            UnknownHeaders::None => false,
-            UnknownHeaders::AllBut(known) => !known.contains(&header),
-        }
+        let is_named = || {
+            let named = |fact: &Fact| matches!(fact, Fact::Header(name) if name.eq_ignore_ascii_case(header));
+            self.facts.iter().any(named)
+        };
+        is_named()
+            || match self.headers {
+                UnknownHeaders::None => false,
+                UnknownHeaders::AllBut(known) => !named(known, header),
+                UnknownHeaders::Only(unknown) | UnknownHeaders::These(unknown) => named(unknown, header),
+            }
     }
+}
+
+fn key(value: &Value) -> Option<&str> {
+    value.steps.iter().find_map(|step| match step {
+        Step::Key(key) => Some(key.as_str()),
+        Step::Index(_) | Step::Each => None,
+    })
+}
+
+impl Fact {
+    /// As people say it; `key` is the header's name where a map of headers is asked.
+    fn in_words(self, key: Option<&str>) -> String {
+        let words = match (self, key) {
+            (Self::Header(name), _) | (Self::Headers, Some(name)) => return format!("the header {name}"),
+            (Self::Headers, None) => "all headers",
+            (Self::HeaderNames, _) => "the names of the headers",
+            (Self::RefererHost, _) => "the header referer",
+            (Self::Now, _) => "the time",
+            (Self::Site, _) => "the site",
+            (Self::Tls, _) => "whether the client speaks TLS",
+            (Self::Version, _) => "the version of HTTP",
+            (Self::Method, _) => "the method",
+            (Self::Host, _) => "the host",
+            (Self::Port, _) => "the port in Host",
+            (Self::Path, _) => "the path",
+            (Self::Query, _) => "the query",
+            (Self::RawTarget, _) => "the target as sent",
+            (Self::Client, _) => "the client's address",
+            (Self::Country, _) => "the client's country",
+            (Self::Continent, _) => "the client's continent",
+            (Self::Asn, _) => "the client's autonomous system",
+        };
+        words.to_owned()
+    }
+}
+
+/// Expressions may name a header in any case.
+fn named(headers: &[&str], name: &str) -> bool {
+    headers.iter().any(|header| header.eq_ignore_ascii_case(name))
 }

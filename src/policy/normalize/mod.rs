@@ -3,6 +3,7 @@
 //! Owns the canonical form of both and the refusal of what has none. Refuses to repair: what is ambiguous is an error, or
 //! is judged under every reading.
 
+mod changes;
 mod host;
 mod path;
 mod readings;

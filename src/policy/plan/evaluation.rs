@@ -3,7 +3,7 @@
 use bumpalo::Bump;
 
 use super::{
-    Plan,
+    Atom, Plan,
     atoms::{AtomId, Node},
     clues::{Confirm, about},
     guards::Settled,
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::policy::{
     lang::{
-        Truth,
+        Truth, Unknown,
         ast::{Comparison, Elementwise, Predicate, Test},
         interpreter,
         request::Input,
@@ -125,6 +125,38 @@ impl Noted {
     }
 }
 
+/// What of a plan cannot be seen where some facts are not known: made once for all requests of which the same is unknown.
+#[derive(Debug)]
+pub(in crate::policy) struct Sight {
+    /// By atom, whether it is about something unknown.
+    hidden: Box<[bool]>,
+    /// The rules of each phase that such an atom would bring up, in order.
+    unseen: [Box<[Position]>; Phase::ALL.len()],
+}
+
+impl Sight {
+    pub(in crate::policy) fn new(plan: &Plan, unknown: &Unknown<'_>) -> Self {
+        let hidden: Box<[bool]> = plan.atoms.iter().map(|atom| is_about_unknown(atom, unknown)).collect();
+        let mut unseen: [Vec<Position>; Phase::ALL.len()] = Default::default();
+        let atoms = plan.atoms.iter().zip(&hidden).filter(|(_, hidden)| **hidden);
+        for rule in atoms.flat_map(|(atom, _)| &atom.guarded) {
+            if let Some(Some(planned)) = plan.rules.get(*rule) {
+                unseen[phase_index(planned.phase)].push(*rule);
+            }
+        }
+        let unseen = unseen.map(|mut rules| {
+            rules.sort_unstable();
+            rules.dedup();
+            rules.into_boxed_slice()
+        });
+        Self { hidden, unseen }
+    }
+}
+
+fn is_about_unknown(atom: &Atom, unknown: &Unknown<'_>) -> bool {
+    about(&atom.predicate).is_some_and(|value| unknown.touches(value))
+}
+
 /// What the interpreter says of an atom.
 fn ask(predicate: &Predicate, input: &Input<'_>, values: &mut Bump) -> bool {
     reuse(values);
@@ -161,18 +193,31 @@ pub(in crate::policy) struct Asking<'r> {
     plan: &'r Plan,
     input: Input<'r>,
     answers: &'r mut Answers,
+    /// What of the plan cannot be seen; `None`: it is found out for each atom from what the input says is unknown.
+    sight: Option<&'r Sight>,
 }
 
 impl<'r> Asking<'r> {
     pub(in crate::policy) fn new(plan: &'r Plan, input: Input<'r>, answers: &'r mut Answers) -> Self {
         answers.noted.begin(plan);
-        Self { plan, input, answers }
+        Self {
+            plan,
+            input,
+            answers,
+            sight: None,
+        }
+    }
+
+    /// The same where some of the request's facts are not known: `sight` was made of the same plan.
+    pub(in crate::policy) fn in_sight(self, sight: &'r Sight) -> Self {
+        let sight = Some(sight);
+        Self { sight, ..self }
     }
 
     /// Adds the rules of a phase that may match, in order: those whose guards hold, and those that have none.
     pub(in crate::policy) fn candidates<T: Truth>(&mut self, phase: Phase, rules: &mut Vec<Position>) {
         let planned = self.plan.phase(phase);
-        if T::MAY_BE_UNKNOWN {
+        if T::MAY_BE_UNKNOWN && self.sight.is_none() {
             // A guard may be unknown.
             rules.extend(&planned.all);
             return;
@@ -183,7 +228,13 @@ impl<'r> Asking<'r> {
         let found = &self.answers.noted.candidates[phase_index(phase)];
         rules.extend(found);
         rules.extend(&planned.always);
+        if let Some(sight) = self.sight {
+            rules.extend(&sight.unseen[phase_index(phase)]);
+        }
         rules.sort_unstable();
+        if self.sight.is_some() {
+            rules.dedup();
+        }
     }
 
     /// Whether a candidate matches.
@@ -221,8 +272,7 @@ impl<'r> Asking<'r> {
         let Some(atom) = plan.atoms.get(id.index()) else {
             return T::known(false);
         };
-        let unknown = self.input.unknown;
-        if T::MAY_BE_UNKNOWN && about(&atom.predicate).is_some_and(|value| unknown.touches(value)) {
+        if T::MAY_BE_UNKNOWN && self.is_hidden(id, atom) {
             return T::unknown();
         }
         if let Some(matcher) = atom.told_by {
@@ -235,6 +285,13 @@ impl<'r> Asking<'r> {
             holds
         });
         T::known(known)
+    }
+
+    fn is_hidden(&self, id: AtomId, atom: &Atom) -> bool {
+        match self.sight {
+            Some(sight) => sight.hidden.get(id.index()).copied().unwrap_or(true),
+            None => is_about_unknown(atom, self.input.unknown),
+        }
     }
 
     /// Asks a matcher, unless it was asked before.

@@ -46,7 +46,7 @@ mod text;
 pub(in crate::policy) mod tests;
 
 pub(in crate::policy) use clues::about;
-pub(super) use evaluation::{Answers, Asking};
+pub(super) use evaluation::{Answers, Asking, Sight};
 pub use stats::{AlwaysAsked, Held, MatcherStats, PlanStats};
 
 use self::{

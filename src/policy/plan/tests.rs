@@ -388,7 +388,7 @@ impl Maker {
     }
 
     /// Facts that are not known.
-    fn unknown(&mut self) -> (Vec<Fact>, Option<Vec<&'static str>>) {
+    pub(in crate::policy) fn unknown(&mut self) -> (Vec<Fact>, Option<Vec<&'static str>>) {
         let facts = [
             Fact::Now,
             Fact::Site,
@@ -396,6 +396,8 @@ impl Maker {
             Fact::Version,
             Fact::Method,
             Fact::Host,
+            Fact::Port,
+            Fact::Header("referer"),
             Fact::Path,
             Fact::Query,
             Fact::RawTarget,
@@ -442,7 +444,7 @@ impl ListFiles for NoFiles {
     }
 }
 
-fn policy(seeds: &[u64]) -> (Policy, String) {
+pub(in crate::policy) fn policy(seeds: &[u64]) -> (Policy, String) {
     let lists = lists();
     let tables = seeds
         .iter()

@@ -1,6 +1,7 @@
 use std::{io, rc::Rc, sync::Arc};
 
 use http::{HeaderValue, header::USER_AGENT};
+use proptest::prelude::*;
 
 use super::*;
 use crate::{
@@ -14,6 +15,10 @@ use crate::{
         rule::Timestamp,
         site::SiteFacts,
         testing::Request,
+    },
+    replay::{
+        formats::ours,
+        record::{Client, Hidden, Said, Then},
     },
     telemetry::redact::Redaction,
 };
@@ -61,14 +66,14 @@ fn policy(site: &SiteFacts) -> Policy {
 /// What a test changes of a record.
 struct Sent {
     request: Request,
-    original: &'static str,
+    original: String,
     response: ResponseRecord<'static>,
 }
 
-fn sent(url: &str, original: &'static str) -> Sent {
+fn sent(url: &str, original: impl Into<String>) -> Sent {
     Sent {
         request: Request::get(url),
-        original,
+        original: original.into(),
         response: ResponseRecord {
             status: Some(StatusCode::OK),
             ..ResponseRecord::default()
@@ -98,7 +103,7 @@ fn logged(format: LogFormat, sent: &Sent) -> String {
             server_name: Some("example.com"),
         }),
         host: Some(facts.host.name.as_str()),
-        original: sent.original,
+        original: &sent.original,
         path: Some(facts.target.path()),
         headers: facts.headers,
         site: Some(&facts.site.name),
@@ -297,6 +302,7 @@ fn a_request_that_is_dropped_is_recorded_as_one_whose_client_went_away() -> io::
         level: "info".to_owned(),
         queue: 10,
         redact_query: Vec::new(),
+        events: 0,
     };
     let telemetry = crate::telemetry::Telemetry::start(&settings, 1)?;
     let worker = telemetry.worker(0);
@@ -366,4 +372,104 @@ fn a_request_that_is_dropped_is_recorded_as_one_whose_client_went_away() -> io::
         );
     }
     Ok(())
+}
+
+/// Bytes that a header's value may hold.
+fn value() -> impl Strategy<Value = Vec<u8>> {
+    let byte =
+        prop_oneof![8 => 0x20..0x7f_u8, 1 => Just(b'\t'), 1 => 0x80..=0xff_u8, 1 => Just(b'"'), 1 => Just(b'\\')];
+    let bytes = prop::collection::vec(byte, 1..40);
+    let text = prop::sample::select(vec![
+        "é \"x\" \\x22 \\u{22}",
+        "…(9_bytes)",
+        "-",
+        "a id=forged rule=x",
+        "\u{feff}\u{202e}",
+    ]);
+    prop_oneof![4 => bytes, 1 => text.prop_map(|text| text.as_bytes().to_vec())]
+        .prop_filter("no space at the ends", |value| value.trim_ascii().len() == value.len())
+}
+
+fn target() -> impl Strategy<Value = String> {
+    let part = prop_oneof![
+        "[!-\"$-~]{1,12}",
+        prop::sample::select(vec![
+            "?",
+            "token=s3cret",
+            ";token=s3cret/x",
+            "&a=1",
+            "%3Ftoken=x",
+            "REDACTED",
+            "\\x41",
+            "\\u{41}"
+        ])
+        .prop_map(str::to_owned),
+    ];
+    prop::collection::vec(part, 0..4).prop_map(|parts| format!("/{}", parts.concat()))
+}
+
+proptest! {
+    #[test]
+    fn what_a_line_says_is_read_as_it_was_sent_or_taken_as_unknown(
+        agent in prop::option::of(value()), referer in prop::option::of(value()), target in target(), blocked: bool,
+    ) {
+        let mut sent = sent("https://example.com/", target.clone());
+        sent.request = sent.request.ip(if blocked { "203.0.113.1" } else { "192.0.2.1" });
+        if blocked {
+            sent.request = sent.request.header("user-agent", "sqlmap");
+        } else if let Some(agent) = &agent {
+            sent.request = sent.request.header("user-agent", agent);
+        }
+        if let Some(referer) = &referer {
+            sent.request = sent.request.header("referer", referer);
+        }
+        let agent = if blocked { Some(b"sqlmap".to_vec()) } else { agent };
+        for format in [LogFormat::Json, LogFormat::Text] {
+            let line = logged(format, &sent);
+            let line = line.trim_end_matches('\n');
+            let read = match format {
+                LogFormat::Json => ours::json(line),
+                LogFormat::Text => ours::text(line),
+            };
+            let record = read.unwrap_or_else(|unreadable| panic!("{}: {line}", unreadable.0));
+            prop_assert_eq!(record.time, Some(Timestamp(1_767_225_600)));
+            prop_assert_eq!(record.id.as_deref(), Some("0123456789abcdef"), "{}", line);
+            let facts = sent.request.facts();
+            prop_assert_eq!(record.client, Client::Is(facts.client.ip.addr()));
+            let rule = |name: &'static str| Some(std::borrow::Cow::Borrowed(name));
+            prop_assert_eq!(record.then, match blocked {
+                true => Then::Blocked { rule: rule("scanners") },
+                false => Then::Allowed { rule: rule("office") },
+            });
+            let request = record.request.expect("a request");
+            prop_assert_eq!((&*request.method, request.tls), ("GET", Some(true)));
+            let host = request.host.as_ref().map(|host| &*host.authority);
+            prop_assert_eq!(host, Some("example.com"));
+            match &request.user_agent {
+                Said::Unknown | Said::Place(_) => prop_assert!(agent.is_some()),
+                Said::Nothing => prop_assert!(agent.is_none()),
+                Said::Whole(said) => prop_assert_eq!(Some(said.as_bytes()), agent.as_deref(), "{}", line),
+            }
+            match &request.referer {
+                Said::Unknown => prop_assert!(referer.is_some() || format == LogFormat::Text),
+                Said::Nothing => prop_assert!(referer.is_none()),
+                Said::Whole(_) => prop_assert!(false, "a Referer is never logged whole"),
+                Said::Place(said) => {
+                    let host = |referer: &[u8]| {
+                        let request = Request::get("/").header("referer", referer);
+                        let (facts, arena) = (request.facts(), bumpalo::Bump::new());
+                        let input = crate::policy::lang::Input::new(&facts, "/", &arena);
+                        input.referer_host().map(str::to_owned)
+                    };
+                    prop_assert_eq!(host(said.as_bytes()), host(referer.as_deref().unwrap_or_default()), "{}", line);
+                }
+            }
+            let path = |target: &str| target.split('?').next().map(str::to_owned);
+            match request.target.hidden {
+                Hidden::All => {}
+                Hidden::Query => prop_assert_eq!(path(&request.target.raw), path(&target), "{}", line),
+                Hidden::Nothing => prop_assert_eq!(&*request.target.raw, target.as_str(), "{}", line),
+            }
+        }
+    }
 }

@@ -92,6 +92,8 @@ pub struct Metrics {
     last_reload_successful: AtomicBool,
     last_reload: AtomicI64,
     restart_required: AtomicBool,
+    unconfirmed: AtomicBool,
+    returns: [AtomicU64; 2],
     loaded: Mutex<Loaded>,
 }
 
@@ -132,6 +134,15 @@ pub enum ReloadResult {
     Success,
     /// The old one stays.
     Failure,
+}
+
+/// What brought the last confirmed configuration back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReturnCause {
+    /// The other was not confirmed in time.
+    NotConfirmed,
+    /// Too many client networks were refused under it.
+    Guard,
 }
 
 /// What became of client connections, as their server counts them.
@@ -235,6 +246,8 @@ impl Metrics {
             last_reload_successful: AtomicBool::new(true),
             last_reload: AtomicI64::new(0),
             restart_required: AtomicBool::new(false),
+            unconfirmed: AtomicBool::new(false),
+            returns: Default::default(),
             loaded: Mutex::default(),
         }
     }
@@ -307,6 +320,20 @@ impl Metrics {
     /// Says whether keys were changed that only a restart takes.
     pub fn restart_required(&self, required: bool) {
         self.restart_required.store(required, Relaxed);
+    }
+
+    /// Says whether the configuration in force waits to be confirmed.
+    pub fn waits_for_confirmation(&self, waits: bool) {
+        self.unconfirmed.store(waits, Relaxed);
+    }
+
+    /// The last confirmed configuration is in force again.
+    pub fn returned(&self, cause: ReturnCause) {
+        let [not_confirmed, guard] = &self.returns;
+        match cause {
+            ReturnCause::NotConfirmed => not_confirmed.fetch_add(1, Relaxed),
+            ReturnCause::Guard => guard.fetch_add(1, Relaxed),
+        };
     }
 
     /// Whether the last load of the configuration succeeded.

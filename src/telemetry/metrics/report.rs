@@ -202,6 +202,20 @@ impl Metrics {
             "Whether keys were changed that only a restart takes.",
             u8::from(self.restart_required.load(Relaxed)),
         );
+        out.single(
+            "portcullis_config_unconfirmed",
+            Kind::Gauge,
+            "Whether the configuration in force waits to be confirmed.",
+            u8::from(self.unconfirmed.load(Relaxed)),
+        );
+        out.family(
+            "portcullis_config_returns_total",
+            Kind::Counter,
+            "Returns to the last confirmed configuration by cause.",
+        );
+        for (cause, count) in ["not_confirmed", "guard"].iter().zip(&self.returns) {
+            out.sample(&[("cause", cause)], count.load(Relaxed));
+        }
     }
 
     fn render_loaded(&self, out: &mut Exposition) {

@@ -55,6 +55,8 @@ fn reloads_are_counted_and_a_failed_one_shows() {
     metrics.reloaded(ReloadResult::Success, Timestamp(200));
     metrics.reloaded(ReloadResult::Failure, Timestamp(300));
     metrics.restart_required(true);
+    metrics.waits_for_confirmation(true);
+    metrics.returned(ReturnCause::Guard);
     assert_eq!(
         lines(&metrics, "portcullis_config_"),
         [
@@ -63,6 +65,9 @@ fn reloads_are_counted_and_a_failed_one_shows() {
             "portcullis_config_last_reload_successful 0",
             "portcullis_config_last_reload_success_timestamp_seconds 200",
             "portcullis_config_restart_required 1",
+            "portcullis_config_unconfirmed 1",
+            r#"portcullis_config_returns_total{cause="not_confirmed"} 0"#,
+            r#"portcullis_config_returns_total{cause="guard"} 1"#,
             "portcullis_config_generation 0",
         ]
     );

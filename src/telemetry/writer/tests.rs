@@ -11,6 +11,7 @@ fn settings(access: LogTarget, queue: usize) -> LogSettings {
         level: "info".to_owned(),
         queue,
         redact_query: Vec::new(),
+        events: 0,
     }
 }
 
