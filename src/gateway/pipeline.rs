@@ -100,9 +100,8 @@ impl Gateway {
                 record,
                 arrival.failed(failure, Known::of(&checked), &parts.method, &parts.headers),
             ),
-            (record, Ruling::Forward(destination, decided)) => {
-                self.forward(arrival, checked, parts, body, destination, record, decided)
-                    .await
+            (record, Ruling::Forward(permitted)) => {
+                self.forward(arrival, checked, parts, body, permitted, record).await
             }
         }
     }

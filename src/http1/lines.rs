@@ -133,8 +133,11 @@ mod tests {
         }
     }
 
+    /// Names and values, and where the empty line ends.
+    type Read = (Vec<(String, Vec<u8>)>, usize);
+
     /// What the parser that hyper uses makes of the same lines.
-    fn by_httparse(lines: &[u8]) -> Option<(Vec<(String, Vec<u8>)>, usize)> {
+    fn by_httparse(lines: &[u8]) -> Option<Read> {
         let mut found = [httparse::EMPTY_HEADER; 32];
         match httparse::parse_headers(lines, &mut found) {
             Ok(httparse::Status::Complete((end, found))) => {
@@ -145,13 +148,13 @@ mod tests {
         }
     }
 
-    fn read(lines: &[u8]) -> Option<(Vec<(String, Vec<u8>)>, usize)> {
+    fn read(lines: &[u8]) -> Option<Read> {
         let read = HeaderLines::read(&Bytes::copy_from_slice(lines), 0, 4, 32).ok()?;
         let line = |(name, value): (&http::HeaderName, &HeaderValue)| (name.to_string(), value.as_bytes().to_vec());
         Some((read.headers.iter().map(line).collect(), read.end))
     }
 
-    fn sorted((mut lines, end): (Vec<(String, Vec<u8>)>, usize)) -> (Vec<(String, Vec<u8>)>, usize) {
+    fn sorted((mut lines, end): Read) -> Read {
         lines.sort_by(|(a, _), (b, _)| a.cmp(b));
         (lines, end)
     }

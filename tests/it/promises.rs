@@ -143,7 +143,7 @@ test \"the office may see it\" fails: it came to block by admin (lockdown), stat
     let explain = test["explain"].as_str().expect("a command");
     let words: Vec<&str> = explain.split(' ').skip(1).collect();
     let explained = said(&run(folder.path(), &words)).1;
-    assert!(explained.contains("blocked by admin: lockdown"), "{explained}");
+    assert!(explained.starts_with("BLOCKED by admin ([[lockdown]])"), "{explained}");
 }
 
 #[test]

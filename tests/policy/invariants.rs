@@ -6,9 +6,9 @@ use proptest::prelude::*;
 
 use portcullis::policy::{
     decision::{Decision, Reason, Verdict},
-    fault::{Faults, Source},
     explain::{Places, Telling},
     facts::{Continent, Country, GeoFacts, RequestFacts},
+    fault::{Faults, Source},
     lang::{GeoKnown, Unknown, UnknownHeaders},
     phases::Scratch,
     policy::{Policy, PolicyEnvironment},

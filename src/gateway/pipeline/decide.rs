@@ -24,12 +24,18 @@ use crate::{
 
 /// What becomes of a judged request. It owns everything, so that the head can be taken apart.
 pub(super) enum Ruling {
-    /// It goes to its origin, since then.
-    Forward(Destination, Instant),
+    /// It goes to its origin.
+    Forward(Permitted),
     /// It is refused by the policy.
     Refuse(refusal::Answer),
     /// It cannot be sent as it was judged.
     Fail(Failure),
+}
+
+/// What may go to an origin, since when.
+pub(super) struct Permitted {
+    pub(super) destination: Destination,
+    pub(super) since: Instant,
 }
 
 impl Gateway {
@@ -85,7 +91,10 @@ impl Arrival<'_> {
     fn ruling(&self, checked: &Checked, parts: &Parts, decision: &Decision<'_>, decided: Instant) -> Ruling {
         match decision.verdict {
             Verdict::Allow { permit, .. } => match Destination::of(permit) {
-                Ok(destination) => Ruling::Forward(destination, decided),
+                Ok(destination) => Ruling::Forward(Permitted {
+                    destination,
+                    since: decided,
+                }),
                 Err(error) => Ruling::Fail(Failure::from(&error)),
             },
             Verdict::Block { reason, rule } => {

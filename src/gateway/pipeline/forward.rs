@@ -9,7 +9,7 @@ use http::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use super::{Arrival, Checked, Gateway, Known};
+use super::{Arrival, Checked, Gateway, Known, decide::Permitted};
 use crate::{
     config::settings::UpstreamProtocol,
     gateway::{
@@ -34,10 +34,10 @@ impl Gateway {
         checked: Checked,
         parts: Parts,
         mut body: RequestBody,
-        destination: Destination,
+        permitted: Permitted,
         mut record: OpenRecord,
-        began: std::time::Instant,
     ) -> Result<Response<AnswerBody>, Close> {
+        let Permitted { destination, since } = permitted;
         let asker = Asker::of(&parts);
         let switching = body.take_switched();
         let outgoing = match arrival.outgoing(&checked, parts, body, &record) {
@@ -52,7 +52,7 @@ impl Gateway {
             outgoing,
             &arrival,
             deadline,
-            Instant::from_std(began),
+            Instant::from_std(since),
         );
         let (forwarded, took) = match asked.await {
             Ok(forwarded) => forwarded,

@@ -28,12 +28,15 @@ impl<'s> Documents<'s> {
     }
 }
 
+/// A table's file, and where in it the table begins.
+type TableId = (*const Source, usize);
+
 /// Every table of rules, by where it stands.
 pub(super) struct Written<'d> {
-    tables: HashMap<(*const Source, usize), (&'d Arc<Source>, &'d DeTable<'d>, Place)>,
+    tables: HashMap<TableId, (&'d Arc<Source>, &'d DeTable<'d>, Place)>,
     /// `[list.NAME]`, with the place of its name.
     pub(super) lists: Vec<(String, Place, Place)>,
-    located: RefCell<HashMap<(*const Source, usize), Option<Arc<Expression>>>>,
+    located: RefCell<HashMap<TableId, Option<Arc<Expression>>>>,
 }
 
 /// What `expression` says, with its places.
