@@ -236,9 +236,6 @@ impl Succession {
     }
 
     fn converse(&self, stream: &UnixStream, opening: &Opening, successor: Successor) -> Outcome {
-        let Ok(_only) = self.conversing.try_lock() else {
-            return refuse(stream, "another gateway is taking over already".to_owned());
-        };
         if opening.protocol != PROTOCOL {
             let (ours, version) = (env!("CARGO_PKG_VERSION"), &opening.version);
             let theirs = opening.protocol;
@@ -249,6 +246,9 @@ impl Succession {
                 ),
             );
         }
+        let Ok(_only) = self.conversing.try_lock() else {
+            return refuse(stream, "another gateway is taking over already".to_owned());
+        };
         let broken = |error: io::Error| match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => late(),
             _ => format!("the new process cannot be talked to: {error}"),
