@@ -21,21 +21,9 @@ impl Asked {
     /// What no client could send, and why.
     pub fn new(url: &str, method: &str, headers: HeaderMap, version: Option<Version>) -> Result<Self, String> {
         let (tls, authority, target) = split(url)?;
-        let uri: Uri = target
-            .parse()
-            .map_err(|_| format!("no client can send `{target}`: encode it (%20, %5C, …) as it would be sent"))?;
-        let method = Method::from_bytes(method.as_bytes()).map_err(|_| format!("`{method}` is no method"))?;
-        let mut request = Request::builder().method(method).uri(uri);
-        request = request.version(version.unwrap_or(if tls { Version::HTTP_2 } else { Version::HTTP_11 }));
-        let (mut parts, ()) = request
-            .body(())
-            .map_err(|error| format!("no such request: {error}"))?
-            .into_parts();
-        parts.headers = headers;
-        if !parts.headers.contains_key(header::HOST) {
-            let host = HeaderValue::from_str(authority).map_err(|_| format!("`{authority}` is no host"))?;
-            parts.headers.insert(header::HOST, host);
-        }
+        let version = version.unwrap_or(if tls { Version::HTTP_2 } else { Version::HTTP_11 });
+        let mut parts = head(&target, method, headers, version)?;
+        add_host(&mut parts.headers, authority)?;
         Ok(Self { parts, tls })
     }
 
@@ -59,11 +47,44 @@ impl fmt::Display for Asked {
     }
 }
 
+/// A head of these parts, without a host unless it is among the headers.
+///
+/// # Errors
+/// What no client could send, and why.
+pub fn head(target: &str, method: &str, headers: HeaderMap, version: Version) -> Result<Parts, String> {
+    let uri: Uri = target
+        .parse()
+        .map_err(|_| format!("no client can send `{target}`: encode it (%20, %5C, …) as it would be sent"))?;
+    let method = Method::from_bytes(method.as_bytes()).map_err(|_| format!("`{method}` is no method"))?;
+    let request = Request::builder().method(method).uri(uri).version(version);
+    let (mut parts, ()) = request
+        .body(())
+        .map_err(|error| format!("no such request: {error}"))?
+        .into_parts();
+    parts.headers = headers;
+    Ok(parts)
+}
+
+/// Says the host, unless a header does.
+///
+/// # Errors
+/// It is none.
+pub fn add_host(headers: &mut HeaderMap, authority: &str) -> Result<(), String> {
+    if !headers.contains_key(header::HOST) {
+        let host = HeaderValue::from_str(authority).map_err(|_| format!("`{authority}` is no host"))?;
+        headers.insert(header::HOST, host);
+    }
+    Ok(())
+}
+
 /// TLS or not, the authority, and the target as it would be sent.
-fn split(url: &str) -> Result<(bool, &str, String), String> {
+///
+/// # Errors
+/// It is no URL that is served.
+pub fn split(url: &str) -> Result<(bool, &str, String), String> {
     let (tls, rest) = match url.split_once("://") {
-        Some(("https", rest)) => (true, rest),
-        Some(("http", rest)) => (false, rest),
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") || scheme == "wss" => (true, rest),
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") || scheme == "ws" => (false, rest),
         Some((scheme, _)) if !scheme.contains(['/', '?', '.']) => {
             return Err(format!("`{scheme}://` is not served; write https:// or http://"));
         }
@@ -78,7 +99,8 @@ fn split(url: &str) -> Result<(bool, &str, String), String> {
     let authority = match authority {
         "" if url.starts_with('/') => "localhost",
         "" => return Err(format!("`{url}` has no host")),
-        authority => authority,
+        // A user and password are sent as a header, if at all.
+        authority => authority.rsplit('@').next().unwrap_or(authority),
     };
     let target = match target {
         "" => "/".to_owned(),

@@ -2,10 +2,11 @@
 
 use std::{fmt, net::IpAddr};
 
-use http::{HeaderName, HeaderValue, Method, Request, Uri, Version, header, request::Parts};
+use http::{HeaderName, HeaderValue, Version, header, request::Parts};
 
 use super::recorded::Recorded;
-use crate::policy::{lang::fields::Fact, normalize::HostName};
+pub(super) use crate::policy::described::split;
+use crate::policy::{described, lang::fields::Fact, normalize::HostName};
 
 /// A request as the wire would have it.
 #[derive(Debug)]
@@ -74,18 +75,7 @@ impl Asked {
         headers: Vec<(HeaderName, HeaderValue)>,
         version: Version,
     ) -> Result<Self, String> {
-        let uri: Uri = target
-            .parse()
-            .map_err(|_| format!("no client can send `{target}`: encode it (%20, %5C, …) as it would be sent"))?;
-        let method = Method::from_bytes(method.as_bytes()).map_err(|_| format!("`{method}` is no method"))?;
-        let request = Request::builder().method(method).uri(uri).version(version);
-        let (mut parts, ()) = request
-            .body(())
-            .map_err(|error| format!("no such request: {error}"))?
-            .into_parts();
-        for (name, value) in headers {
-            parts.headers.append(name, value);
-        }
+        let parts = described::head(target, method, headers.into_iter().collect(), version)?;
         Ok(Self {
             parts,
             tls: true,
@@ -102,11 +92,7 @@ impl Asked {
 
     /// Says the host, unless a header does.
     pub(super) fn host(&mut self, authority: &str) -> Result<(), String> {
-        if !self.parts.headers.contains_key(header::HOST) {
-            let host = HeaderValue::from_str(authority).map_err(|_| format!("`{authority}` is no host"))?;
-            self.parts.headers.insert(header::HOST, host);
-        }
-        Ok(())
+        described::add_host(&mut self.parts.headers, authority)
     }
 
     /// The method and the URL, of which `show` makes what is shown of a target.
@@ -122,36 +108,6 @@ impl fmt::Display for Asked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.shown(str::to_owned))
     }
-}
-
-/// TLS or not, the authority, and the target as it would be sent.
-pub(super) fn split(url: &str) -> Result<(bool, &str, String), String> {
-    let (tls, rest) = match url.split_once("://") {
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") || scheme == "wss" => (true, rest),
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") || scheme == "ws" => (false, rest),
-        Some((scheme, _)) if !scheme.contains(['/', '?', '.']) => {
-            return Err(format!("`{scheme}://` is not served; write https:// or http://"));
-        }
-        Some(_) | None if url.starts_with('/') => (true, url),
-        // As curl: a bare host is http.
-        Some(_) | None => (false, url),
-    };
-    // A fragment is never sent.
-    let rest = rest.split('#').next().unwrap_or_default();
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, target) = rest.split_at(end);
-    let authority = match authority {
-        "" if url.starts_with('/') => "localhost",
-        "" => return Err(format!("`{url}` has no host")),
-        // A user and password are sent as a header, if at all.
-        authority => authority.rsplit('@').next().unwrap_or(authority),
-    };
-    let target = match target {
-        "" => "/".to_owned(),
-        query if query.starts_with('?') => format!("/{query}"),
-        path => path.to_owned(),
-    };
-    Ok((tls, authority, target))
 }
 
 pub(super) fn header_line(line: &str) -> Result<(HeaderName, HeaderValue), String> {
