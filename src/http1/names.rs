@@ -4,7 +4,9 @@ use http::{HeaderName, header};
 
 /// The header of this name, in whatever case; `None` if it is no name.
 pub(super) fn header_name(name: &[u8]) -> Option<HeaderName> {
-    let known = likely(name).filter(|known| known.as_str().as_bytes().eq_ignore_ascii_case(name));
+    // Proxies and many programs write lower case, browsers do not.
+    let is = |known: &[u8]| known == name || known.eq_ignore_ascii_case(name);
+    let known = likely(name).filter(|known| is(known.as_str().as_bytes()));
     known.or_else(|| HeaderName::from_bytes(name).ok())
 }
 

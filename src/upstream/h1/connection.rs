@@ -26,7 +26,7 @@ pub(in crate::upstream) struct Connection {
     stream: Stream,
     scratch: Rc<Scratch>,
     read: BytesMut,
-    /// How much the next read may bring.
+    /// How much the next read of a body may bring: what this origin's answers were like tells.
     ahead: usize,
     /// How much of what was read was searched for a head's end in vain.
     seen: usize,
@@ -52,7 +52,6 @@ impl Connection {
     pub(in crate::upstream) fn rest(&mut self) {
         if self.read.is_empty() {
             self.read = BytesMut::new();
-            self.ahead = READ_LEAST;
         }
     }
 
