@@ -17,7 +17,7 @@ use std::{
 };
 
 use arc_swap::Guard;
-use http::{HeaderName, HeaderValue, header::REFERER};
+use http::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
 use self::pace::Pace;
@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     config::settings::LogFormat,
-    policy::{decision::Verdict, lang::fields::SECRET_HEADERS},
+    policy::{decision::Verdict, lang::fields::is_secret_header},
 };
 
 /// The longest header value that is kept, in bytes.
@@ -275,8 +275,9 @@ impl Budget {
 
 /// Whether the value is a credential, holds one, or is no text.
 fn is_withheld(name: &HeaderName, value: &HeaderValue, redaction: &Redaction) -> bool {
+    // Many a header holds a URL, `Referer` for one.
     let holds_secret = || *redaction.target(value.as_bytes()) != *value.as_bytes();
-    SECRET_HEADERS.contains(&name.as_str()) || value.to_str().is_err() || (name == REFERER && holds_secret())
+    is_secret_header(name.as_str()) || value.to_str().is_err() || holds_secret()
 }
 
 #[cfg(test)]

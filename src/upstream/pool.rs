@@ -56,7 +56,12 @@ struct Slots {
     free: Cell<isize>,
     capacity: Cell<isize>,
     waiting: RefCell<VecDeque<oneshot::Sender<Slot>>>,
+    /// How many waited when those who gave up were last taken out.
+    swept: Cell<usize>,
 }
+
+/// A queue of so many is not looked through for those who gave up.
+const FEW_WAITING: usize = 64;
 
 /// A connection, counted. Dropped, it closes at once, whatever is under way on it.
 #[derive(Debug)]
@@ -185,9 +190,10 @@ impl Pool {
         let (sender, receiver) = oneshot::channel();
         {
             let mut waiting = self.slots.waiting.borrow_mut();
-            // All wait for as long: those who gave up are mostly the first, and must not pile up.
-            while waiting.front().is_some_and(oneshot::Sender::is_closed) {
-                waiting.pop_front();
+            // Those who gave up must not pile up: when half of a queue may be theirs, they go.
+            if waiting.len() >= 2 * self.slots.swept.get().max(FEW_WAITING) {
+                waiting.retain(|sender| !sender.is_closed());
+                self.slots.swept.set(waiting.len());
             }
             waiting.push_back(sender);
         }

@@ -107,7 +107,7 @@ pub(super) struct Rotation {
     members: RefCell<Members>,
     /// What the names' changes were when the members were made.
     seen: Cell<u64>,
-    has_names: bool,
+    pub(super) has_names: bool,
     pub(super) budget: Budget,
 }
 

@@ -40,6 +40,8 @@ pub(super) enum Reached<T> {
 impl<'t> Tour<'t> {
     pub(super) async fn begin(rotation: &'t Rotation, quota: Quota<'t>, now: Instant) -> Result<Self, ForwardError> {
         let members = rotation.members().await?;
+        // Names may have been looked up meanwhile.
+        let now = if rotation.has_names { Instant::now() } else { now };
         if members.len() > 1 {
             rotation.budget.request(now);
         }

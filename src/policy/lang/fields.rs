@@ -194,22 +194,37 @@ impl Field {
         match self.secrecy {
             Secrecy::Open => false,
             Secrecy::Secret => true,
-            Secrecy::SomeKeys => key.is_none_or(|key| SECRET_HEADERS.contains(&key)),
+            Secrecy::SomeKeys => key.is_none_or(is_secret_header),
         }
     }
 }
 
-/// Headers whose values are credentials.
-pub const SECRET_HEADERS: [&str; 8] = [
-    "authorization",
-    "cookie",
-    "proxy-authorization",
-    "x-api-key",
-    "x-auth-token",
-    "x-access-token",
-    "x-csrf-token",
-    "x-amz-security-token",
-];
+/// Whether a header's value is a credential, as far as its name tells. Rather one too many: what is withheld is only not shown.
+pub fn is_secret_header(name: &str) -> bool {
+    const NAMES: [&str; 4] = [
+        "authorization",
+        "cookie",
+        "proxy-authorization",
+        "sec-websocket-protocol",
+    ];
+    const PARTS: [&str; 10] = [
+        "token",
+        "secret",
+        "password",
+        "passwd",
+        "credential",
+        "api-key",
+        "apikey",
+        "access-key",
+        "jwt",
+        "-auth",
+    ];
+    // Some servers take `_` for `-`.
+    let name = name
+        .to_ascii_lowercase()
+        .replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    NAMES.contains(&name.as_str()) || PARTS.iter().any(|part| name.contains(part))
+}
 
 const HEADERS: MapField = MapField {
     lookup: |input, name| {

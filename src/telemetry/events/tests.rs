@@ -70,6 +70,9 @@ fn credentials_and_listed_values_are_never_kept() {
         ("authorization", "Bearer s3cret"),
         ("proxy-authorization", "s3cret"),
         ("x-api-key", "s3cret"),
+        ("x_api_key", "s3cret"),
+        ("private-token", "s3cret"),
+        ("x-original-url", "/a?token=s3cret"),
         ("referer", "https://b.test/x?token=s3cret"),
         ("accept", "text/html"),
     ]);
@@ -89,7 +92,16 @@ fn credentials_and_listed_values_are_never_kept() {
     };
     assert_eq!(
         names,
-        ["cookie", "authorization", "proxy-authorization", "x-api-key", "referer"]
+        [
+            "cookie",
+            "authorization",
+            "proxy-authorization",
+            "x-api-key",
+            "x_api_key",
+            "private-token",
+            "x-original-url",
+            "referer"
+        ]
     );
 }
 

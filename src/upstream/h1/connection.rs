@@ -52,6 +52,8 @@ impl Connection {
     pub(in crate::upstream) fn rest(&mut self) {
         if self.read.is_empty() {
             self.read = BytesMut::new();
+            // Some of it is remembered; the next answer may be one that never ends and says little.
+            self.ahead = (self.ahead / 2).max(READ_LEAST);
         }
     }
 
