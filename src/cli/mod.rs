@@ -113,7 +113,7 @@ enum Verb {
     Lint(lint::Arguments),
     /// Say why a request is let in or refused: a made-up one, a pasted curl line, a HAR, or the one with the id of a refusal page
     Explain(Box<explain::Arguments>),
-    /// Judge the requests of every [[test]] in the rules files, and say which came out otherwise than expected
+    /// Judge the requests that stand beside the rules (`[[test]]`), and say which came out otherwise than expected
     Test(test::Arguments),
     /// Lay out rules files or an expression, comments kept; the meaning stays
     Fmt(fmt::Arguments),
