@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::judged::with_facts;
 use crate::{
+    config::settings::LogSettings,
     gateway::{
         head::HeadError,
         refusal::{Answer, DecidingRule, Refusal},
@@ -255,7 +256,7 @@ pub(super) fn every_step(request: &StatedRequest, snapshot: &Snapshot) -> String
 fn explain_line(request: &StatedRequest, snapshot: &Snapshot) -> String {
     let asked = &request.asked;
     let scheme = if asked.tls { "https" } else { "http" };
-    let target = telemetry::shown_target(&asked.parts.uri.to_string(), &snapshot.settings.log);
+    let target = telemetry::redacted_target(&snapshot.settings.log, &asked.parts.uri.to_string());
     let mut line = format!(
         "portcullis explain {}",
         quoted(&format!("{scheme}://{}{target}", asked.host()))
@@ -274,7 +275,7 @@ fn explain_line(request: &StatedRequest, snapshot: &Snapshot) -> String {
     if let Some(asn) = request.asn {
         line += &format!(" --asn {asn}");
     }
-    line += &header_options(&asked.parts.headers);
+    line += &header_options(&asked.parts.headers, &snapshot.settings.log);
     match request.now {
         Some(at) => line += &format!(" --at {}", at),
         None if depends_on_time(snapshot) => line += &format!(" --at {}", BEFORE_EVERY_DATE),
@@ -289,20 +290,15 @@ fn found<'e>(explained: &'e Explanation, id: &str) -> Option<&'e ExplainedRule> 
 }
 
 /// Of headers with credentials only the name is told.
-fn header_options(headers: &HeaderMap) -> String {
-    const SECRET: [http::HeaderName; 3] = [
-        http::header::COOKIE,
-        http::header::AUTHORIZATION,
-        http::header::PROXY_AUTHORIZATION,
-    ];
+fn header_options(headers: &HeaderMap, log: &LogSettings) -> String {
     let mut options = String::new();
     for (name, value) in headers {
         if *name == http::header::HOST {
             continue;
         }
-        let value = match SECRET.contains(name) {
+        let value = match telemetry::is_withheld(log, name, value) {
             true => "…".to_owned(),
-            false if *name == http::header::REFERER => telemetry::shown_referer(value.as_bytes()),
+            false if *name == http::header::REFERER => telemetry::redacted_referer(value.as_bytes()),
             false => String::from_utf8_lossy(value.as_bytes()).into_owned(),
         };
         options += &format!(" -H {}", quoted(&format!("{name}: {value}")));

@@ -68,7 +68,7 @@ fn the_client_of_a_peer_is_derived_as_for_a_live_request() {
 #[test]
 fn what_a_message_says_of_a_request_holds_no_secret() {
     let rules = "[[test]]\nurl = \"https://example.com/?token=hidden&x=1\"\n\
-        headers = { Cookie = \"hidden\", Authorization = \"hidden\", Referer = \"https://u:hidden@a.example/?hidden\" }\n\
+        headers = { Cookie = \"hidden\", Authorization = \"hidden\", X-Api-Key = \"hidden\", Private-Token = \"hidden\", Referer = \"https://u:hidden@a.example/?hidden\" }\n\
         expect = \"block\"\n";
     let said = broken_in("", rules).join("\n");
     assert!(said.contains("x=1") && said.contains("-H 'cookie: …'"), "{said}");

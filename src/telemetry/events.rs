@@ -17,7 +17,7 @@ use std::{
 };
 
 use arc_swap::Guard;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, header::USER_AGENT};
 use serde_json::{Value, json};
 
 use self::pace::Pace;
@@ -273,11 +273,12 @@ impl Budget {
     }
 }
 
-/// Whether the value is a credential, holds one, or is no text.
-fn is_withheld(name: &HeaderName, value: &HeaderValue, redaction: &Redaction) -> bool {
-    // Many a header holds a URL, `Referer` for one.
-    let holds_secret = || *redaction.target(value.as_bytes()) != *value.as_bytes();
-    is_secret_header(name.as_str()) || value.to_str().is_err() || holds_secret()
+/// Whether the value is a credential, holds one, or is no text. Many a header holds a URL, `Referer` for one; a user agent holds
+/// none that leads anywhere, and is logged whole.
+pub(super) fn is_withheld(name: &HeaderName, value: &HeaderValue, redaction: &Redaction) -> bool {
+    is_secret_header(name.as_str())
+        || value.to_str().is_err()
+        || (name != USER_AGENT && redaction.conceals(value.as_bytes()))
 }
 
 #[cfg(test)]

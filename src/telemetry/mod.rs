@@ -1,7 +1,8 @@
 //! What the gateway tells about itself: an access record a request, counters, and messages for operators.
 //!
 //! Owns the shape of log lines, the thread that writes them, and the metrics' names. Refuses to hold a request up: a full
-//! queue drops the line and counts it. Secrets never come here: of a request's headers only two are read.
+//! queue drops the line and counts it. Of a request's headers the log reads two; what `events` remembers of the others, credentials
+//! are not among it.
 
 pub mod access;
 pub mod client_networks;
@@ -15,6 +16,8 @@ pub mod writer;
 
 use std::{io, rc::Rc, sync::Arc, time::Duration};
 
+use http::{HeaderName, HeaderValue};
+
 use self::{
     access::{Pending, RequestRecord, Stamps},
     client_networks::ClientNetworks,
@@ -24,14 +27,13 @@ use self::{
 };
 use crate::config::settings::LogSettings;
 
-/// A request's target as it may be shown: without the values of `[log] redact_query`.
-pub fn shown_target(target: &str, settings: &LogSettings) -> String {
-    let redaction = redact::Redaction::new(&settings.redact_query);
-    String::from_utf8_lossy(&redaction.target(target.as_bytes())).into_owned()
+/// Whether a header's value is not to be shown: a credential, or a URL with the value of a listed parameter.
+pub fn is_withheld(settings: &LogSettings, name: &HeaderName, value: &HeaderValue) -> bool {
+    events::is_withheld(name, value, &redact::Redaction::new(&settings.redact_query))
 }
 
 /// A `Referer` as it may be shown.
-pub fn shown_referer(referer: &[u8]) -> String {
+pub fn redacted_referer(referer: &[u8]) -> String {
     String::from_utf8_lossy(&redact::referer(referer)).into_owned()
 }
 

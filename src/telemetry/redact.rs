@@ -105,6 +105,20 @@ impl Redaction {
         }
     }
 
+    /// Whether a text that may be a URL holds what is not to be shown: a listed parameter's value, also in a fragment, or a
+    /// user's password.
+    pub(super) fn conceals(&self, text: &[u8]) -> bool {
+        let url = before(text, b"#");
+        let path = before(url, b"?");
+        let parameters = [url.get(path.len() + 1..), text.get(url.len() + 1..)];
+        matches!(without_user(url), Cow::Owned(_))
+            || matches!(self.path(path), Cow::Owned(_))
+            || parameters
+                .into_iter()
+                .flatten()
+                .any(|part| matches!(self.query(part), Cow::Owned(_)))
+    }
+
     /// Origins decode names before they look for them, and many read `a[b]` as a member.
     fn is_listed(&self, name: &[u8]) -> bool {
         // Nearly all names mean what they say, and have a length that no listed one has.

@@ -74,6 +74,8 @@ fn credentials_and_listed_values_are_never_kept() {
         ("private-token", "s3cret"),
         ("x-original-url", "/a?token=s3cret"),
         ("referer", "https://b.test/x?token=s3cret"),
+        ("x-callback", "https://b.test/x#token=s3cret"),
+        ("user-agent", "sqlmap/1.8#stable (https://sqlmap.org)"),
         ("accept", "text/html"),
     ]);
     remember(&events, "1", &sent, "/a?token=s3cret&b=1");
@@ -86,7 +88,8 @@ fn credentials_and_listed_values_are_never_kept() {
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_str()))
         .collect();
-    assert_eq!(known, [("accept", "text/html"), ("referer", "https://b.test/x")]);
+    let agent = ("user-agent", "sqlmap/1.8#stable (https://sqlmap.org)");
+    assert_eq!(known, [agent, ("accept", "text/html"), ("referer", "https://b.test/x")]);
     let Withheld::These(names) = record.withheld else {
         panic!("{:?}", record.withheld);
     };
@@ -100,7 +103,8 @@ fn credentials_and_listed_values_are_never_kept() {
             "x_api_key",
             "private-token",
             "x-original-url",
-            "referer"
+            "referer",
+            "x-callback"
         ]
     );
 }
